@@ -1,0 +1,1 @@
+"""How a block function becomes a lazy image. May import hyperstack, errors and config; never operators, io or run."""

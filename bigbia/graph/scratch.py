@@ -1,0 +1,243 @@
+"""Scratch: what stages leave behind, a folder a stage, named by what the stage is.
+
+    <scratch>/session-<id>/lock               held while the process that made the session lives
+    <scratch>/session-<id>/<stage token>/...  records, one file each
+                                        done  written when the stage's last task has run
+
+Every file is written under a temporary name and renamed, so it is whole or absent; an absent file is an error, never zeros. A folder
+lives as long as something refers to its stage: a lazy array, a stage built on it, or unfinished futures of a distributed client. Folders of sessions
+whose process was killed are swept by the next session.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import json
+import os
+import shutil
+import struct
+import sys
+import threading
+import uuid
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bigbia import config
+from bigbia.errors import StorageError
+
+_MAGIC = b"bigbia01"
+_ALIGN = 64
+
+
+class Folder:
+    """The scratch folder of one stage, seen from any process."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def __reduce__(self) -> tuple:
+        return (Folder, (str(self.path),))
+
+    def file(self, name: str) -> Path:
+        return self.path / name
+
+    def exists(self, name: str) -> bool:
+        return self.file(name).exists()
+
+    @property
+    def complete(self) -> bool:
+        return self.exists("done")
+
+    def finish(self) -> None:
+        self.write("done", {})
+
+    def write(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """One record: named arrays in one file, whole or absent."""
+        path = self.file(name)
+        header = []
+        at = 0
+        data = []
+        for key, array in arrays.items():
+            array = np.asarray(array)  # ascontiguousarray would make 0-d arrays 1-d
+            if not array.flags.c_contiguous:
+                array = array.copy()
+            data.append((at, array))
+            header.append([key, array.dtype.str, list(array.shape), at])
+            at += -(-array.nbytes // _ALIGN) * _ALIGN
+        text = json.dumps(header).encode()
+        start = -(-(len(_MAGIC) + 4 + len(text)) // _ALIGN) * _ALIGN
+        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb", buffering=0) as file:
+                _write_all(file, (_MAGIC + struct.pack("<I", len(text)) + text).ljust(start, b"\0"))
+                for offset, array in data:
+                    if array.nbytes:
+                        file.seek(start + offset)
+                        _write_all(file, memoryview(array.reshape(-1).view(np.uint8)))
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise StorageError(
+                f"scratch {self.path}: {error.strerror or error} ({at >> 10} KiB to write); free space there, or name another folder: "
+                "BIGBIA_SCRATCH=/path"
+            ) from error
+
+    def read(self, name: str, *keys: str) -> dict[str, np.ndarray]:
+        """The arrays of a record; all of them, or those named."""
+        with self._open(name) as file:
+            start, header = self._header(file, name)
+            return {k: _load(file, start, dtype, shape, at) for k, dtype, shape, at in header if not keys or k in keys}
+
+    def read_rows(self, name: str, key: str, first: int, last: int) -> np.ndarray:
+        """Rows first to last along the first axis of one array of a record."""
+        with self._open(name) as file:
+            start, header = self._header(file, name)
+            for k, dtype, shape, at in header:
+                if k == key:
+                    row = int(np.prod(shape[1:], dtype=np.int64)) * np.dtype(dtype).itemsize
+                    return _load(file, start, dtype, [last - first, *shape[1:]], at + first * row)
+        raise StorageError(f"scratch {self.file(name)}: holds no {key!r}")
+
+    def _open(self, name: str) -> Any:
+        try:
+            return open(self.file(name), "rb", buffering=0)
+        except FileNotFoundError:
+            raise StorageError(
+                f"scratch {self.file(name)} is missing: the folder was removed, or the workers do not share it; compute again, on a cluster "
+                "with bigbia.scratch (BIGBIA_SCRATCH) set to a folder that all workers see"
+            ) from None
+
+    def _header(self, file: Any, name: str) -> tuple[int, list]:
+        head = file.read(len(_MAGIC) + 4)
+        if len(head) < len(_MAGIC) + 4 or head[: len(_MAGIC)] != _MAGIC:
+            raise StorageError(f"scratch {self.file(name)} is damaged: remove {self.path} and compute again")
+        (length,) = struct.unpack("<I", head[len(_MAGIC) :])
+        text = file.read(length)
+        return -(-(len(head) + length) // _ALIGN) * _ALIGN, json.loads(text)
+
+
+def _write_all(file: Any, data: Any) -> None:
+    view = memoryview(data)
+    while len(view):
+        view = view[file.write(view) :]
+
+
+def _load(file: Any, start: int, dtype: str, shape: Sequence[int], at: int) -> np.ndarray:
+    out = np.empty(shape, np.dtype(dtype))
+    if out.nbytes:
+        file.seek(start + at)
+        view = memoryview(out.reshape(-1).view(np.uint8))
+        while len(view):
+            n = file.readinto(view)
+            if not n:
+                raise StorageError(f"scratch {file.name} is cut short: remove its folder and compute again")
+            view = view[n:]
+    return out
+
+
+# ---- sessions --------------------------------------------------------------------------------------------------------------------
+class Session:
+    """The scratch folders that this process owns."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.path = root / f"session-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        try:
+            self.path.mkdir(parents=True, mode=0o700)
+            self._lock_file = open(self.path / "lock", "w")  # noqa: SIM115  held until exit
+        except OSError as error:
+            raise StorageError(f"scratch folder {root}: {error.strerror}; name another: BIGBIA_SCRATCH=/path") from error
+        fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.owner = os.getpid()
+        self._lock = threading.RLock()  # finalizers may run inside a locked region
+        self._owners: weakref.WeakValueDictionary[str, Owner] = weakref.WeakValueDictionary()
+        self._to_remove: set[Path] = set()
+        sweep(root)
+        atexit.register(self.close)
+
+    def folder(self, token: str) -> Owner:
+        """The owner of a stage's folder: the folder goes when the last reference to its owner does."""
+        with self._lock:
+            owner = self._owners.get(token)
+            if owner is None:
+                owner = Owner(self.path / token)
+                self._to_remove.discard(owner.path)
+                self._owners[token] = owner
+                weakref.finalize(owner, self._dropped, token, owner.path)
+            self.remove_dropped()
+            return owner
+
+    def _dropped(self, token: str, path: Path) -> None:
+        if os.getpid() == self.owner:
+            with self._lock:
+                if token not in self._owners:
+                    self._to_remove.add(path)
+                    self.remove_dropped()
+
+    def remove_dropped(self) -> None:
+        """Remove folders that nothing refers to, unless a distributed compute may still be reading them."""
+        if self._to_remove and not _futures_pending():
+            while self._to_remove:
+                shutil.rmtree(self._to_remove.pop(), ignore_errors=True)
+
+    def close(self) -> None:
+        if os.getpid() == self.owner:
+            shutil.rmtree(self.path, ignore_errors=True)
+            self._lock_file.close()
+
+
+class Owner:
+    """Keeps a stage's folder while it lives. Elsewhere (a worker) the folder is just a path."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return (Owner, (self.path,))
+
+    @property
+    def folder(self) -> Folder:
+        return Folder(self.path)
+
+
+def _futures_pending() -> bool:
+    module = sys.modules.get("distributed.client")
+    if module is None:
+        return False
+    return any(client.futures for client in list(getattr(module, "_global_clients", {}).values()) if client.status == "running")
+
+
+_session: Session | None = None
+_session_lock = threading.Lock()
+
+
+def session() -> Session:
+    """This process's session; a new one where the scratch setting has changed."""
+    global _session
+    root = config.scratch_folder()
+    with _session_lock:
+        if _session is None or _session.owner != os.getpid() or _session.root != root:
+            _session = Session(root)
+        return _session
+
+
+def sweep(root: Path) -> list[Path]:
+    """Remove the sessions whose process no longer lives."""
+    gone = []
+    for path in root.glob("session-*"):
+        try:
+            with open(path / "lock", "r+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+                gone.append(path)
+        except FileNotFoundError:
+            continue  # being made, or being removed, by its owner
+        except OSError:
+            continue  # its owner lives
+    return gone

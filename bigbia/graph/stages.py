@@ -1,0 +1,187 @@
+"""Stages: what must be finished before something else can be read.
+
+A stage is a barrier: a threshold, a labelling, a table, an output. It names its tasks step by step, says which earlier tasks each of them needs, and
+runs one; all a task makes goes to the stage's scratch folder. The Dask graph (`graph/dask.py`) and the waves of `run/execute.py` are two
+renderings of the same stages.
+
+`Left` is the node for what a stage left behind. It has the token of what it stands for, so a graph of nodes keeps its token when a part of
+it is replaced by a stored copy (`lowered`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bigbia.graph import scratch
+from bigbia.graph.boxes import Box, Grid, Index, shape_of, slices
+from bigbia.graph.regions import Blocks, Node, Plan, consumers_first, live_inputs, plan, read_together
+
+
+class Stage:
+    """A barrier. Subclasses set `inputs` and `steps` and define `indices`, `needs` and `run`.
+
+    kind     what it is, for people: "threshold_otsu", "label"
+    token    what it is, for scratch: inputs, parameters, and the grid where files depend on it
+    grid     how its block tasks cut the inputs
+    steps    names of its steps, in order; the last has the single task ()
+    keeps    token -> node, for inputs whose blocks its first step stores
+    """
+
+    kind = "stage"
+    steps: tuple[str, ...] = ()
+    block_steps: frozenset[str] = frozenset()  # steps whose indices are those of the grid
+
+    def __init__(self, token: str, inputs: Sequence[Node], grid: Grid, keeps: Sequence[Node] = ()) -> None:
+        self.token = token
+        self.originals = tuple(inputs)
+        self.inputs = tuple(lowered(inputs))
+        self.grid = grid
+        self.keeps = {node.token: node for node in keeps}
+        self._owner = scratch.session().folder(token)
+
+    @property
+    def folder(self) -> scratch.Folder:
+        return self._owner.folder
+
+    @property
+    def complete(self) -> bool:
+        return self.folder.complete
+
+    # -- what a subclass says
+    def indices(self, step: str) -> Iterable[Index]:
+        raise NotImplementedError
+
+    def needs(self, step: str, index: Index) -> Iterable[tuple[str, Index]]:
+        raise NotImplementedError
+
+    def run(self, step: str, index: Index, blocks: Blocks | None = None) -> None:
+        raise NotImplementedError
+
+    def reads(self, step: str, index: Index) -> tuple[Sequence[Node], Sequence[Box]]:
+        """The nodes and boxes that a task reads, for live inputs, memory and `explain`."""
+        if step in self.block_steps:
+            return self.inputs, [self.grid.box(index)] * len(self.inputs)
+        return (), ()
+
+    def writes(self, step: str) -> float:
+        """Bytes a voxel that a step leaves in scratch, for `explain`."""
+        return sum(n.dtype.itemsize for n in self.keeps.values()) if step == self.steps[0] else 0.0
+
+    # -- what is the same for all
+    def task(self, step: str, index: Index, blocks: Blocks | None = None) -> None:
+        """Run one task, unless the whole stage is done already."""
+        if not self.complete:
+            self.run(step, index, blocks)
+
+    def live(self, step: str, index: Index) -> dict[str, list[Index]]:
+        return live_inputs(*self.reads(step, index))
+
+    def upstream(self) -> list[Stage]:
+        return stages_of(self.inputs)
+
+    def read_inputs(self, index: Index, blocks: Blocks | None = None) -> list[np.ndarray]:
+        """The inputs of a block, those to be kept also written to scratch."""
+        box = self.grid.box(index)
+        data = read_together(self.inputs, [box] * len(self.inputs), blocks)
+        for i, token in enumerate(self.keeps):
+            voxels = data[[n.token for n in self.inputs].index(token)]
+            self.folder.write(kept_name(i, index), {"voxels": voxels})
+        return data
+
+    def left(self, output: str, box: Box) -> np.ndarray:
+        """The voxels of a box of something it left behind."""
+        i = int(output.removeprefix("kept"))
+        node = list(self.keeps.values())[i]
+        out = np.empty(shape_of(box), node.dtype)
+        for index, part in self.grid.overlapping(box):
+            origin = self.grid.box(index)
+            if not part:
+                return self.folder.read(kept_name(i, index))["voxels"]
+            (a, b), *_ = part
+            rows = self.folder.read_rows(kept_name(i, index), "voxels", a - origin[0][0], b - origin[0][0])
+            if part == box and part[1:] == origin[1:]:
+                return rows
+            out[slices(part, box)] = rows[(slice(None), *slices(part[1:], origin[1:]))]
+        return out
+
+
+def kept_name(i: int, index: Index) -> str:
+    return f"kept{i}/" + ".".join(map(str, index))
+
+
+def block_name(kind: str, index: Index) -> str:
+    """A record's file name: one folder a kind."""
+    return f"{kind}/" + (".".join(map(str, index)) or "0")
+
+
+@dataclass(frozen=True, eq=False)
+class Left(Node):
+    """What a stage left behind."""
+
+    stage: Any  # Stage; Any keeps dataclass from comparing
+    output: str
+    size: tuple[int, ...]
+    kind: np.dtype
+    what: str  # the token of what it stands for
+
+    def __post_init__(self) -> None:
+        self._set(shape=tuple(self.size), dtype=np.dtype(self.kind), token=self.what)
+
+    def compute(self, box: Box, parts: Any) -> np.ndarray:
+        return self.stage.left(self.output, box)
+
+
+def stages_of(nodes: Iterable[Node]) -> list[Stage]:
+    """The stages that must be done before the nodes can be read, each after those it needs itself."""
+    found: dict[str, Stage] = {}
+
+    def visit(several: Iterable[Node]) -> None:
+        for node in consumers_first(*several):
+            if isinstance(node, Left) and node.stage.token not in found:
+                visit(node.stage.inputs)
+                found.setdefault(node.stage.token, node.stage)
+
+    visit(nodes)
+    return list(found.values())
+
+
+def lowered(nodes: Iterable[Node]) -> list[Node]:
+    """The same nodes, reading what an upstream stage keeps instead of computing it again."""
+    nodes = list(nodes)
+    kept: dict[str, Left] = {}
+    for stage in stages_of(nodes):
+        for i, (token, node) in enumerate(stage.keeps.items()):
+            kept.setdefault(token, Left(stage, f"kept{i}", node.shape, node.dtype, token))
+    if not kept:
+        return nodes
+    done: dict[str, Node] = {}
+    for node in reversed(consumers_first(*nodes)):
+        if node.token in kept and not isinstance(node, Left):
+            done[node.token] = kept[node.token]
+        else:
+            children = tuple(done[c.token] for c in node.children)
+            changed = any(a is not b for a, b in zip(children, node.children))
+            done[node.token] = node.rebuilt(children) if changed else node
+    return [done[node.token] for node in nodes]
+
+
+def tree_steps(count: int, fan_in: int) -> list[int]:
+    """How many tasks each level of a tree over `count` leaves has, above the leaves, down to 1."""
+    levels = []
+    while count > 1 or not levels:
+        count = -(-count // fan_in)
+        levels.append(count)
+    return levels
+
+
+def tasks(stage: Stage) -> Iterator[tuple[str, Index]]:
+    for step in stage.steps:
+        for index in stage.indices(step):
+            yield step, index
+
+
+__all__ = ["Left", "Plan", "Stage", "block_name", "kept_name", "lowered", "plan", "stages_of", "tasks", "tree_steps"]

@@ -1,0 +1,1 @@
+"""Block kernels: NumPy in, NumPy out, one block. They import nothing of bigbia."""
