@@ -6,6 +6,9 @@ Sums are kept as two integers, value = high * 2**shift + low, in units of `unit`
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numba as nb
 import numpy as np
 
@@ -16,18 +19,13 @@ _njit = nb.njit(nogil=True, cache=True, error_model="numpy")
 
 def geometry(labels: np.ndarray, origin: tuple[int, ...]) -> dict[str, np.ndarray]:
     """label, n, sum (n objects, ndim), low and high (inclusive) of each object of a block, in voxels of the whole image."""
-    flat, runs = _prepared(labels)
+    flat = _lines(labels)
+    d = max(2, labels.ndim)
     lead = np.array(labels.shape[:-1] or (1,), np.int64)
-    start = np.array(origin or (0,), np.int64)
-    if labels.ndim == 1:
-        start = np.array([0, *origin], np.int64)
-    found, rows = _geometry(flat, lead, start, runs)
-    n = rows[:, 0]
-    total, low, high = np.split(rows[:, 1:], 3, axis=1)
-    if labels.ndim == 1:
-        total, low, high = total[:, 1:], low[:, 1:], high[:, 1:]
-    order = np.argsort(found)
-    return {"label": found[order].astype(labels.dtype), "n": n[order], "sum": total[order], "low": low[order], "high": high[order]}
+    start = np.array((0,) * (d - labels.ndim) + origin, np.int64)
+    found, rows = _collect(_geometry_lines, flat, (1 + 3 * d, np.int64), lead, start)
+    total, low, high = (part[:, d - labels.ndim :] for part in np.split(rows[:, 1:], 3, axis=1))
+    return {"label": found.astype(labels.dtype), "n": rows[:, 0], "sum": total, "low": low, "high": high}
 
 
 def intensity(labels: np.ndarray, image: np.ndarray, unit: float = 0.0) -> dict[str, np.ndarray]:
@@ -35,23 +33,40 @@ def intensity(labels: np.ndarray, image: np.ndarray, unit: float = 0.0) -> dict[
 
     `unit` is 0 for integer images; for floats the power of two above the largest magnitude of the whole image.
     """
-    flat, runs = _prepared(labels)
+    flat = _lines(labels)
     data = np.ascontiguousarray(image).reshape(flat.shape)
     if data.dtype == bool:
         data = data.view(np.uint8)
     if data.dtype.kind in "iu" and data.dtype.itemsize < 8:
-        found, sums, low, high = _integer_intensity(flat, _readonly(data), runs)
-        nans = np.zeros(len(found), np.int64)
+        found, rows = _collect(_integer_lines, flat, (6, np.int64), _readonly(data))
+        sums, ends, nans = rows[:, :4], rows[:, 4:6], np.zeros(len(found), np.int64)
     else:
-        found, sums, low, high, nans = _float_intensity(flat, _readonly(data.astype(np.float64, copy=False)), float(unit), runs)
-    order = np.argsort(found)
-    return {
-        "label": found[order].astype(labels.dtype),
-        "sums": sums[order],
-        "min": low[order],
-        "max": high[order],
-        "nans": nans[order],
-    }
+        found, rows, ends = _collect(
+            _float_lines, flat, (5, np.int64), _readonly(data.astype(np.float64, copy=False)), float(unit), ends=True
+        )
+        sums, nans = rows[:, :4], rows[:, 4]
+    return {"label": found.astype(labels.dtype), "sums": sums, "min": ends[:, 0], "max": ends[:, 1], "nans": nans}
+
+
+def _collect(kernel: Callable, labels: np.ndarray, table: tuple[int, Any], *args: Any, ends: bool = False) -> list[np.ndarray]:
+    """Run a kernel over the lines of a block; its hash table of objects grows between lines. Rows in order of the labels."""
+    n, m = labels.shape
+    size = 1 << max(8, (2 * m + 2).bit_length())
+    slots = np.full(size, -1, np.int64)
+    found = np.empty(size // 2, np.int64)
+    rows = [np.zeros((size // 2, table[0]), table[1])] + ([np.zeros((size // 2, 2))] if ends else [])
+    line = count = 0
+    while n and m:
+        line, count = kernel(labels, line, count, slots, found, *rows, *args)
+        if line == n:
+            break
+        size *= 4
+        slots = np.full(size, -1, np.int64)
+        found = np.concatenate([found, np.empty(size // 2 - len(found), np.int64)])
+        rows = [np.concatenate([r, np.zeros((size // 2 - len(r), r.shape[1]), r.dtype)]) for r in rows]
+        _rehash(slots, found, count)
+    order = np.argsort(found[:count])
+    return [found[:count][order], *(r[:count][order] for r in rows)]
 
 
 def _readonly(array: np.ndarray) -> np.ndarray:
@@ -60,33 +75,17 @@ def _readonly(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _prepared(labels: np.ndarray) -> tuple[np.ndarray, int]:
-    """Labels as lines, and an upper bound of the number of objects."""
+def _lines(labels: np.ndarray) -> np.ndarray:
     if labels.dtype == bool:
         labels = labels.view(np.uint8)
-    flat = np.ascontiguousarray(labels).reshape(-1, labels.shape[-1] if labels.ndim else 1)
-    flat = _readonly(flat)
-    return flat, int(_count_runs(flat))
+    return _readonly(np.ascontiguousarray(labels).reshape(-1, labels.shape[-1] if labels.ndim else 1))
 
 
 @_njit
-def _count_runs(labels):
-    count = 0
-    for i in range(labels.shape[0]):
-        last = labels[i, 0]
-        count += last != 0
-        for j in range(1, labels.shape[1]):
-            v = labels[i, j]
-            count += (v != last) & (v != 0)
-            last = v
-    return count
-
-
-@_njit
-def _slot(keys, slots, found, count, key, mask):
-    """Where an object's row is; a new row if it has none. Open addressing, hashed by a multiplication."""
-    h = (np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)
-    i = np.int64(h) & mask
+def _slot(slots, found, count, key):
+    """Where an object's row is, or `count`, its new row. Open addressing, hashed by a multiplication."""
+    mask = slots.size - 1
+    i = np.int64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
     while True:
         s = slots[i]
         if s < 0:
@@ -99,32 +98,24 @@ def _slot(keys, slots, found, count, key, mask):
 
 
 @_njit
-def _table_size(runs):
-    size = 16
-    while size < 2 * runs:
-        size *= 2
-    return size
+def _rehash(slots, found, count):
+    for q in range(count):
+        _slot(slots, found, q, found[q])
 
 
 @_njit
-def _grow(a, n):
-    out = np.zeros((n, a.shape[1]), a.dtype)
-    out[: a.shape[0]] = a
-    return out
-
-
-@_njit
-def _geometry(labels, lead, origin, runs):
+def _geometry_lines(labels, line, count, slots, found, rows, lead, origin):
+    """Row: n, sums, lows, highs."""
     d = lead.size + 1
-    size = _table_size(min(runs, 1 << 16))
-    slots = np.full(size, -1, np.int64)
-    capacity = size // 2
-    found = np.empty(capacity, np.int64)
-    rows = np.zeros((capacity, 1 + 3 * d), np.int64)  # n, sums, low, high
-    count = 0
-    place = np.zeros(lead.size, np.int64)
     m = labels.shape[1]
-    for i in range(labels.shape[0]):
+    place = np.empty(lead.size, np.int64)
+    for i in range(line, labels.shape[0]):
+        if count + m > found.size:
+            return i, count
+        rest = i
+        for a in range(lead.size - 1, -1, -1):
+            place[a] = origin[a] + rest % lead[a]
+            rest //= lead[a]
         j = 0
         while j < m:
             v = labels[i, j]
@@ -134,77 +125,52 @@ def _geometry(labels, lead, origin, runs):
             k = j + 1
             while k < m and labels[i, k] == v:
                 k += 1
-            s = _slot(found, slots, found, count, np.int64(v), size - 1)
+            s = _slot(slots, found, count, np.int64(v))
+            row = rows[s]
             if s == count:
                 count += 1
                 for a in range(d):
-                    rows[s, 1 + d + a] = 1 << 62
-                    rows[s, 1 + 2 * d + a] = -1
-                if count == capacity:  # double, and hash again
-                    size *= 2
-                    capacity = size // 2
-                    slots = np.full(size, -1, np.int64)
-                    grown = np.empty(capacity, np.int64)
-                    for q in range(count):
-                        _slot(grown, slots, grown, q, found[q], size - 1)
-                    found = grown
-                    rows = _grow(rows, capacity)
+                    row[1 + d + a] = 1 << 62
+                    row[1 + 2 * d + a] = -1
             length = k - j
-            rows[s, 0] += length
+            row[0] += length
             for a in range(d - 1):
-                p = origin[a] + place[a]
-                rows[s, 1 + a] += p * length
-                rows[s, 1 + d + a] = min(rows[s, 1 + d + a], p)
-                rows[s, 1 + 2 * d + a] = max(rows[s, 1 + 2 * d + a], p)
+                p = place[a]
+                row[1 + a] += p * length
+                row[1 + d + a] = min(row[1 + d + a], p)
+                row[1 + 2 * d + a] = max(row[1 + 2 * d + a], p)
             x0, x1 = origin[d - 1] + j, origin[d - 1] + k - 1
-            rows[s, d] += (x0 + x1) * length // 2
-            rows[s, 2 * d] = min(rows[s, 2 * d], x0)
-            rows[s, 3 * d] = max(rows[s, 3 * d], x1)
+            row[d] += (x0 + x1) * length // 2
+            row[2 * d] = min(row[2 * d], x0)
+            row[3 * d] = max(row[3 * d], x1)
             j = k
-        for a in range(lead.size - 1, -1, -1):
-            place[a] += 1
-            if place[a] < lead[a]:
-                break
-            place[a] = 0
-    return found[:count].copy(), rows[:count].copy()
+    return labels.shape[0], count
 
 
 @_njit
-def _integer_intensity(labels, image, runs):
-    size = _table_size(min(runs, 1 << 16))
-    slots = np.full(size, -1, np.int64)
-    capacity = size // 2
-    found = np.empty(capacity, np.int64)
-    sums = np.zeros((capacity, 4), np.int64)  # sum high, low, squares high, low
-    ends = np.zeros((capacity, 2), np.int64)
-    count = 0
+def _integer_lines(labels, line, count, slots, found, rows, image):
+    """Row: sum (0, low), sum of squares (high, low), min, max."""
     m = labels.shape[1]
-    for i in range(labels.shape[0]):
+    for i in range(line, labels.shape[0]):
+        if count + m > found.size:
+            return i, count
         j = 0
         while j < m:
             v = labels[i, j]
             if v == 0:
                 j += 1
                 continue
-            s = _slot(found, slots, found, count, np.int64(v), size - 1)
+            s = _slot(slots, found, count, np.int64(v))
+            row = rows[s]
             if s == count:
                 count += 1
-                ends[s, 0] = image[i, j]
-                ends[s, 1] = image[i, j]
-                if count == capacity:
-                    size *= 2
-                    capacity = size // 2
-                    slots = np.full(size, -1, np.int64)
-                    grown = np.empty(capacity, np.int64)
-                    for q in range(count):
-                        _slot(grown, slots, grown, q, found[q], size - 1)
-                    found = grown
-                    sums, ends = _grow(sums, capacity), _grow(ends, capacity)
+                row[4] = image[i, j]
+                row[5] = image[i, j]
             total = np.int64(0)
             high = np.int64(0)
             low = np.int64(0)
-            least = ends[s, 0]
-            most = ends[s, 1]
+            least = row[4]
+            most = row[5]
             k = j
             while k < m and labels[i, k] == v:
                 x = np.int64(image[i, k])
@@ -215,59 +181,46 @@ def _integer_intensity(labels, image, runs):
                 least = min(least, x)
                 most = max(most, x)
                 k += 1
-            sums[s, 1] += total
-            sums[s, 2] += high
-            sums[s, 3] += low
-            ends[s, 0] = least
-            ends[s, 1] = most
+            row[1] += total
+            row[2] += high
+            row[3] += low
+            row[4] = least
+            row[5] = most
             j = k
-    return found[:count].copy(), sums[:count].copy(), ends[:count, 0].copy(), ends[:count, 1].copy()
+    return labels.shape[0], count
 
 
 @_njit
-def _float_intensity(labels, image, unit, runs):
-    size = _table_size(min(runs, 1 << 16))
-    slots = np.full(size, -1, np.int64)
-    capacity = size // 2
-    found = np.empty(capacity, np.int64)
-    sums = np.zeros((capacity, 5), np.int64)  # sum high, low, squares high, low, NaNs
-    ends = np.zeros((capacity, 2), np.float64)
-    count = 0
+def _float_lines(labels, line, count, slots, found, rows, ends, image, unit):
+    """Row: sum (high, low), sum of squares (high, low), NaNs and infinities. x is at most unit: high counts steps of unit * 2**-38."""
     m = labels.shape[1]
-    # x is at most unit: high in steps of unit * 2**-38, the rest in steps of 2**-38 of those
     step = unit * 2.0**-38 if unit > 0 else 1.0
     step2 = unit * unit * 2.0**-38 if unit > 0 else 1.0
     fine = 2.0**38
-    for i in range(labels.shape[0]):
+    for i in range(line, labels.shape[0]):
+        if count + m > found.size:
+            return i, count
         for j in range(m):
             v = labels[i, j]
             if v == 0:
                 continue
             x = image[i, j]
-            s = _slot(found, slots, found, count, np.int64(v), size - 1)
+            s = _slot(slots, found, count, np.int64(v))
+            row = rows[s]
             if s == count:
                 count += 1
                 ends[s, 0] = np.inf
                 ends[s, 1] = -np.inf
-                if count == capacity:
-                    size *= 2
-                    capacity = size // 2
-                    slots = np.full(size, -1, np.int64)
-                    grown = np.empty(capacity, np.int64)
-                    for q in range(count):
-                        _slot(grown, slots, grown, q, found[q], size - 1)
-                    found = grown
-                    sums, ends = _grow(sums, capacity), _grow(ends, capacity)
-            if x - x != 0:  # NaN or infinity
-                sums[s, 4] += 1
+            if x - x != 0:
+                row[4] += 1
                 continue
             q = np.rint(x / step)
-            sums[s, 0] += np.int64(q)
-            sums[s, 1] += np.int64(np.rint((x - q * step) / step * fine))
+            row[0] += np.int64(q)
+            row[1] += np.int64(np.rint((x - q * step) / step * fine))
             square = x * x
             q = np.rint(square / step2)
-            sums[s, 2] += np.int64(q)
-            sums[s, 3] += np.int64(np.rint((square - q * step2) / step2 * fine))
+            row[2] += np.int64(q)
+            row[3] += np.int64(np.rint((square - q * step2) / step2 * fine))
             ends[s, 0] = min(ends[s, 0], x)
             ends[s, 1] = max(ends[s, 1], x)
-    return found[:count].copy(), sums[:count, :4].copy(), ends[:count, 0].copy(), ends[:count, 1].copy(), sums[:count, 4].copy()
+    return labels.shape[0], count
