@@ -208,6 +208,22 @@ def add_stage(stage: Stage, live: Mapping[str, da.Array], layers: dict, dependen
     dependencies[name] = {stage_key(s)[0] for s in direct} | {leaf.name for leaf in leaves}
 
 
+def _read_left(stage: Stage, output: str, *finished: Any) -> np.ndarray:
+    return stage.folder.read("value", output)[output]
+
+
+def of_unknown_length(stage: Stage, output: str, dtype: np.dtype, live: Mapping[str, da.Array]) -> da.Array:
+    """A 1-d array a stage leaves, of a length that only the stage finds out."""
+    layers: dict[str, Any] = {}
+    dependencies: dict[str, set[str]] = {}
+    add_stage(stage, live, layers, dependencies)
+    name = "bigbia-" + tokenize(stage.token, output)
+    key = (name, 0)
+    layers[name] = MaterializedLayer({key: Task(key, _read_left, DataNode(None, stage), output, TaskRef(stage_key(stage)))})
+    dependencies[name] = {stage_key(stage)[0]}
+    return da.Array(HighLevelGraph(layers, dependencies), name, ((np.nan,),), dtype=dtype)
+
+
 def live_arrays(array: da.Array) -> dict[str, da.Array]:
     """The live Dask arrays that a lazy image, and the stages below it, read."""
     found: dict[str, da.Array] = {}

@@ -106,5 +106,11 @@ def spell(hint: Any) -> str:
     if origin in _SEQUENCES or hint in _SEQUENCES:
         inner = [part for part in parts if part is not Ellipsis]
         return f"a list ({', '.join(dict.fromkeys(spell(part) for part in inner))} each)" if inner else "a list"
-    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", dict: "a mapping"}
-    return words.get(hint, getattr(hint, "__name__", str(hint)))
+    plain: dict[Any, str] = {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        dict: "a mapping",
+    }
+    return plain.get(hint) or str(getattr(hint, "__name__", hint))

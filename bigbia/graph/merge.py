@@ -44,8 +44,8 @@ class Components(Stage):
         downs = [f"down{k}" for k in range(self.depth, 0, -1)]
         scans = [f"scan{k}" for k in range(node.ndim - 2, -1, -1)]
         self.steps = ("leaf", *ups, *downs, "rows", *scans, "numbers", "done")
-        token = tokenize("components", node.token, grid.chunks, connectivity, background, str(self.dtype))
-        super().__init__(token, [node], grid)
+        identity = tokenize("components", node.token, connectivity, background, str(self.dtype))
+        super().__init__(identity, [node], grid)
 
     # ---- who needs whom
     def _level(self, step: str) -> int:
@@ -305,10 +305,10 @@ class Components(Stage):
 
     # ---- what it leaves
     def labels(self) -> Left:
-        return Left(self, "labels", self.grid.shape, self.dtype, f"label-{self.token}")
+        return Left(self, "labels", self.grid.shape, self.dtype, f"label-{self.identity}")
 
     def count(self) -> Left:
-        return Left(self, "count", (), np.dtype(np.int64), f"count-{self.token}")
+        return Left(self, "count", (), np.dtype(np.int64), f"count-{self.identity}")
 
     def left(self, output: str, box: Box) -> np.ndarray:
         if output == "count":

@@ -16,7 +16,7 @@ from dask.base import tokenize
 
 from bigbia.graph.boxes import Box, Grid, Index
 from bigbia.graph.cost import worth_keeping
-from bigbia.graph.regions import Blocks, Node
+from bigbia.graph.regions import Blocks, Node, read_together
 from bigbia.graph.stages import Left, Stage, block_name, tree_steps
 
 Summary = Mapping[str, np.ndarray]
@@ -42,11 +42,11 @@ class Reduce(Stage):
         self.finalise = finalise
         what = [(p.summarise, p.combine) for p in passes]
         keep = worth_keeping(node) and (len(self.passes) > 1 or read_again)
-        token = tokenize(kind, node.token, what, finalise, grid.chunks if keep else None, keep)
+        identity = tokenize(kind, node.token, what, finalise)
         self.levels = tree_steps(len(grid), FAN_IN)
         self.steps = (*(s for p in range(len(self.passes)) for s in (f"pass{p}", *(f"pass{p}.{k}" for k in range(len(self.levels))))), "done")
         self.block_steps = frozenset(f"pass{p}" for p in range(len(self.passes)))
-        super().__init__(token, [node], grid, keeps=[node] if keep else [])
+        super().__init__(identity, [node], grid, keeps=[node] if keep else [])
 
     def indices(self, step: str) -> Iterable[Index]:
         if step == "done":
@@ -90,7 +90,7 @@ class Reduce(Stage):
             if p and self.keeps:
                 block = self.left("kept0", box)
             else:
-                (block,) = self.read_inputs(index, blocks) if p == 0 else _again(self, index, blocks)
+                (block,) = self.read_inputs(index, blocks) if p == 0 else read_together(*super().reads(step, index), blocks)
             self.folder.write(block_name(step, index), self.passes[p].summarise(block, box, *self._results(p)))
         else:
             below, children = self._below(step, index[0])
@@ -104,7 +104,7 @@ class Reduce(Stage):
 
     def output(self, name: str, shape: tuple[int, ...], dtype: Any) -> Left:
         """The node of one of the arrays the reduction leaves."""
-        return Left(self, name, shape, np.dtype(dtype), f"{self.kind}-{self.token}-{name}")
+        return Left(self, name, shape, np.dtype(dtype), f"{self.kind}-{self.identity}-{name}")
 
     def left(self, output: str, box: Box) -> np.ndarray:
         if output.startswith("kept"):
@@ -117,9 +117,3 @@ def _place(i: int, grid: Grid) -> Index:
     """The i-th block in raster order."""
     return tuple(int(k) for k in np.unravel_index(i, grid.numblocks)) if grid.numblocks else ()
 
-
-def _again(stage: Stage, index: Index, blocks: Blocks | None) -> list[np.ndarray]:
-    from bigbia.graph.regions import read_together
-
-    box = stage.grid.box(index)
-    return read_together(stage.inputs, [box] * len(stage.inputs), blocks)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from dask.base import tokenize
 
 from bigbia.graph import scratch
 from bigbia.graph.boxes import Box, Grid, Index, shape_of, slices
@@ -25,7 +26,8 @@ class Stage:
     """A barrier. Subclasses set `inputs` and `steps` and define `indices`, `needs` and `run`.
 
     kind     what it is, for people: "threshold_otsu", "label"
-    token    what it is, for scratch: inputs, parameters, and the grid where files depend on it
+    identity what it is: inputs and parameters, however it is cut
+    token    its identity and its grid: the name of its scratch folder, whose files are cut as the grid is
     grid     how its block tasks cut the inputs
     steps    names of its steps, in order; the last has the single task ()
     keeps    token -> node, for inputs whose blocks its first step stores
@@ -35,9 +37,9 @@ class Stage:
     steps: tuple[str, ...] = ()
     block_steps: frozenset[str] = frozenset()  # steps whose indices are those of the grid
 
-    def __init__(self, token: str, inputs: Sequence[Node], grid: Grid, keeps: Sequence[Node] = ()) -> None:
-        self.token = token
-        self.originals = tuple(inputs)
+    def __init__(self, identity: str, inputs: Sequence[Node], grid: Grid, keeps: Sequence[Node] = ()) -> None:
+        self.identity = identity
+        self.token = token = tokenize(identity, grid.chunks, [n.token for n in keeps])
         self.inputs = tuple(lowered(inputs))
         self.grid = grid
         self.keeps = {node.token: node for node in keeps}

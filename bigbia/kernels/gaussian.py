@@ -32,20 +32,21 @@ def gaussian(
     truncate: float = 4.0,
     mode: str = "nearest",
     cval: float = 0.0,
-    dtype: np.dtype | str = np.float32,
+    output: np.dtype | type = np.float32,
     core: Sequence[slice] | None = None,
 ) -> np.ndarray:
     """Smooth a block; with `core`, return only that part of it.
 
     Where the block ends the image is continued by `mode`.
     """
+    dtype = np.dtype(output)
     core = [slice(0, n) for n in block.shape] if core is None else list(core)
     out = block
     for axis, (s, part) in enumerate(zip(sigma, core)):
         if s > 1e-15:  # SciPy's own limit
             if not out.flags.c_contiguous:
                 out = np.ascontiguousarray(out)
-            out = _along(out, axis, weights(s, truncate), part.start, part.stop, _MODES[mode], cval, np.dtype(dtype))
+            out = _along(out, axis, weights(s, truncate), part.start, part.stop, _MODES[mode], cval, dtype)
         else:
             out = out[(slice(None),) * axis + (part,)]
     return np.ascontiguousarray(out, dtype=dtype) if out.dtype != dtype or out is block else np.ascontiguousarray(out)

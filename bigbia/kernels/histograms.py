@@ -12,7 +12,7 @@ def extrema(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
     """Smallest and largest voxel, and whether a NaN or infinity was met."""
     flat = _flat(block)
     low, high, bad = _extrema(flat)
-    return low, high, bool(bad)
+    return flat.dtype.type(low), flat.dtype.type(high), bool(bad)
 
 
 def bin_edges(low: np.ndarray, high: np.ndarray, nbins: int) -> np.ndarray:

@@ -1,0 +1,58 @@
+"""bigbia: image analysis for hyperstacks (t, c, z, y, x) that do not fit in memory.
+
+You write scikit-image; it runs lazily, block by block, on threads or a cluster's Dask workers, over OME-Zarr, in bounded memory, and the answer
+never depends on how the data are cut.
+
+    import bigbia
+
+    image = bigbia.open("cells.zarr")
+    smooth = bigbia.filters.gaussian(image, "0.5 um")
+    nuclei = bigbia.measure.label(smooth > bigbia.filters.threshold_otsu(smooth))
+    table = bigbia.measure.regionprops_table(nuclei, image)
+    bigbia.save("nuclei.zarr", labels={"nuclei": nuclei}, tables={"nuclei": table})
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Imported on first use, so that `import bigbia` stays quick: name -> module, or module:attribute
+_PUBLIC = {
+    "config": "bigbia.config",
+    "errors": "bigbia.errors",
+    "explain": "bigbia.run.explain:explain",
+    "exposure": "bigbia.exposure",
+    "filters": "bigbia.filters",
+    "hyperstack": "bigbia.hyperstack",
+    "io": "bigbia.io",
+    "measure": "bigbia.measure",
+    "morphology": "bigbia.morphology",
+    "open": "bigbia.io.opening:open",
+    "save": "bigbia.run.save:save",
+    "window": "bigbia.graph.window:window",
+}
+__all__ = sorted([*_PUBLIC, "__version__"])
+
+if TYPE_CHECKING:
+    from bigbia import config, errors, exposure, filters, hyperstack, io, measure, morphology
+    from bigbia.graph.window import window
+    from bigbia.io.opening import open
+    from bigbia.run.explain import explain
+    from bigbia.run.save import save
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'bigbia' has no attribute {name!r}")
+    module, _, attribute = _PUBLIC[name].partition(":")
+    found = importlib.import_module(module)
+    value = getattr(found, attribute) if attribute else found
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,47 @@
+"""Footprints: the neighbourhoods of rank filters and morphology, given along the spatial axes of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bigbia import hyperstack
+from bigbia.errors import ParameterError, nearest
+
+
+def check_mode(mode: str, what: str, known: Sequence[str]) -> None:
+    if mode not in known:
+        raise ParameterError(f"{what}: mode={mode!r} is not known; {nearest(mode, known)}")
+
+
+def footprint_of(footprint: Any, image: Any, what: str, *, full: bool) -> np.ndarray:
+    """A mask with one axis for every axis of the image, of length 1 along t and c.
+
+    None: all neighbours, or those that share a face. A number: a full box of that side.
+    """
+    from scipy import ndimage as ndi
+
+    space = hyperstack.spatial_axes(image)
+    ndim = len(space)
+    if footprint is None:
+        footprint = ndi.generate_binary_structure(ndim, ndim if full else 1)
+    elif np.ndim(footprint) == 0:
+        if isinstance(footprint, bool) or not isinstance(footprint, (int, np.integer)) or footprint < 1:
+            raise ParameterError(f"{what}: footprint={footprint!r} must be a mask or the length of its side, 1 or more")
+        footprint = np.ones((int(footprint),) * ndim, bool)
+    footprint = np.asarray(footprint).astype(bool)
+    if footprint.ndim != ndim:
+        raise ParameterError(f"{what}: the footprint has {footprint.ndim} axes {footprint.shape}, the image {ndim} of space: give one an axis")
+    if not footprint.any():
+        raise ParameterError(f"{what}: the footprint {footprint.shape} is empty: it needs at least one voxel")
+    shape = [1] * image.ndim
+    for axis, n in zip(space, footprint.shape):
+        shape[axis] = n
+    return footprint.reshape(shape)
+
+
+def radius(footprint: np.ndarray, image: Any, times: int = 1) -> list[int]:
+    """Halo along each spatial axis of as many passes with the footprint; even sides reach further to one side, which is covered."""
+    return [times * (footprint.shape[a] // 2) for a in hyperstack.spatial_axes(image)]

@@ -1,0 +1,147 @@
+"""Summaries by object: every block summarises the objects it sees, summaries of one object meet, rows come in label order.
+
+    part     a block's objects, one row each, sorted by label
+    gather   the rows of up to 64 blocks joined, rows of one object combined
+    bounds   label ranges that hold about equally many rows
+    rows     one range of labels: its rows from every gather, combined; a partition of the table
+
+Nothing of the size of all labels is ever held: a gather holds what 64 blocks see, a partition its range. Combining is exact, so blocks do not show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from dask.base import tokenize
+
+from bigbia.graph.boxes import Grid, Index, volume, whole
+from bigbia.graph.regions import Blocks, Node, read_together
+from bigbia.graph.stages import Stage, block_name
+
+Rows = Mapping[str, np.ndarray]
+GATHER = 64
+VOXELS_A_PARTITION = 2**31
+SAMPLES = 1024
+
+
+class Group(Stage):
+    """summarise(blocks, box, values) -> rows with "label", ascending;  combine(rows sorted by label, starts of each label) -> rows.
+
+    `values` are 0-d nodes (thresholds, maxima) that the summaries need.
+    """
+
+    block_steps = frozenset({"part"})
+    steps = ("part", "gather", "bounds", "rows", "done")
+
+    def __init__(
+        self,
+        kind: str,
+        images: Sequence[Node],
+        values: Sequence[Node],
+        grid: Grid,
+        summarise: Callable[..., Rows],
+        combine: Callable[[Rows, np.ndarray], Rows],
+    ) -> None:
+        self.kind = kind
+        self.summarise, self.combine = summarise, combine
+        self.images = len(images)
+        self.partitions = max(1, -(-volume(whole(grid.shape)) // VOXELS_A_PARTITION))
+        self.gathers = -(-len(grid) // GATHER)
+        identity = tokenize(kind, [n.token for n in images], [n.token for n in values], summarise, combine, self.partitions)
+        super().__init__(identity, [*images, *values], grid)
+
+    def indices(self, step: str) -> Iterable[Index]:
+        if step == "part":
+            return self.grid.indices()
+        if step == "gather":
+            return [(i,) for i in range(self.gathers)]
+        return [(i,) for i in range(self.partitions)] if step == "rows" else [()]
+
+    def needs(self, step: str, index: Index) -> Iterable[tuple[str, Index]]:
+        if step == "part":
+            return []
+        if step == "gather":
+            return [("part", i) for i in self._members(index[0])]
+        if step == "bounds":
+            return [("gather", (i,)) for i in range(self.gathers)]
+        return [("bounds", ())] if step == "rows" else [("rows", (i,)) for i in range(self.partitions)]
+
+    def _members(self, i: int) -> list[Index]:
+        return [
+            tuple(int(k) for k in np.unravel_index(j, self.grid.numblocks)) if self.grid.numblocks else ()
+            for j in range(i * GATHER, min((i + 1) * GATHER, len(self.grid)))
+        ]
+
+    def reads(self, step: str, index: Index) -> tuple[Sequence[Node], list]:
+        if step == "part":
+            return self.inputs, [self.grid.box(index)] * self.images + [()] * (len(self.inputs) - self.images)
+        return (), []
+
+    def run(self, step: str, index: Index, blocks: Blocks | None = None) -> None:
+        if step == "part":
+            data = read_together(*self.reads(step, index), blocks)
+            self.write_part(index, data[: self.images], data[self.images :])
+        elif step == "gather":
+            self.folder.write(block_name("gather", index), self._joined([block_name("part", i) for i in self._members(index[0])]))
+        elif step == "bounds":
+            self.folder.write("bounds", {"edge": self._bounds()})
+        elif step == "rows":
+            self.folder.write(block_name("rows", index), self._range(index[0]))
+        else:
+            self.folder.finish()
+
+    def write_part(self, index: Index, data: Sequence[np.ndarray], values: Sequence[np.ndarray]) -> None:
+        """Summarise a block whose voxels are at hand: another stage that reads the same voxels does it in the same pass."""
+        self.folder.write(block_name("part", index), self.summarise(data, self.grid.box(index), values))
+
+    def read_values(self) -> list[np.ndarray]:
+        values = self.inputs[self.images :]
+        return read_together(values, [()] * len(values))
+
+    def _joined(self, names: Sequence[str], first: int | None = None, last: int | None = None) -> Rows:
+        """The rows of several records, those of one label combined; only labels in [first, last) where given."""
+        parts = []
+        for name in names:
+            rows = self.folder.read(name)
+            if first is not None:
+                a, b = np.searchsorted(rows["label"], [first, last])
+                rows = {k: v[a:b] for k, v in rows.items()}
+            parts.append(rows)
+        rows = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+        order = np.argsort(rows["label"], kind="stable")
+        rows = {k: v[order] for k, v in rows.items()}
+        starts = np.flatnonzero(np.diff(rows["label"].astype(np.int64), prepend=-1))
+        return self.combine(rows, starts) if len(starts) else rows
+
+    def _bounds(self) -> np.ndarray:
+        """Edges of the label ranges, from an even sample of each gather's labels; all of them in [edge[i], edge[i + 1])."""
+        labels, weights = [], []
+        for i in range(self.gathers):
+            label = self.folder.read(block_name("gather", (i,)), "label")["label"].astype(np.int64)
+            if len(label):
+                at = np.unique(np.linspace(0, len(label) - 1, min(SAMPLES, len(label))).astype(int))
+                labels.append(label[at])
+                weights.append(np.full(len(at), len(label) / len(at)))
+        if not labels:
+            return np.arange(1, self.partitions + 2, dtype=np.int64)
+        label, weight = np.concatenate(labels), np.concatenate(weights)
+        order = np.argsort(label, kind="stable")
+        label, share = label[order], np.cumsum(weight[order])
+        inner = [label[np.searchsorted(share, share[-1] * k / self.partitions)] for k in range(1, self.partitions)]
+        return np.array([np.iinfo(np.int64).min, *inner, np.iinfo(np.int64).max], np.int64)
+
+    def _range(self, i: int) -> Rows:
+        edges = self.folder.read("bounds")["edge"]
+        return self._joined([block_name("gather", (j,)) for j in range(self.gathers)], int(edges[i]), int(edges[i + 1]))
+
+    def partition(self, i: int) -> Rows:
+        """The rows of one range of labels."""
+        return self.folder.read(block_name("rows", (i,)))
+
+    def left(self, output: str, box: Any) -> np.ndarray:
+        raise NotImplementedError("a table is read by partitions")
+
+    def writes(self, step: str) -> float:
+        return 0.01

@@ -1,0 +1,115 @@
+"""A voxel and its neighbourhood: one task a block.
+
+    |hhhh|bbbbbbbb|hhhh|     a task reads its block b and a halo h on each side, straight from the store,
+         |bbbbbbbb|          runs the function, and drops the halo
+
+At the image's own border there is no halo, and the function's own rule for the border acts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bigbia import hyperstack
+from bigbia.errors import BlockError, ParameterError
+from bigbia.graph.kinds import Image
+from bigbia.graph.lazy import check_image, is_lazy, lazy
+from bigbia.graph.regions import Window
+
+
+def window(
+    function: Callable[..., np.ndarray],
+    image: Image,
+    *,
+    halo: float | str | Sequence = 0,
+    dtype: Any = None,
+    boundary: str = "function",
+    cost: float = 10.0,
+    workspace: float = 16.0,
+    cropping: bool = False,
+    **params: Any,
+) -> Any:
+    """Make a lazy, chunk-invariant operator of any function of a block.
+
+    Parameters
+    ----------
+    function : callable, ``function(block, **params) -> block``
+        Takes a NumPy array and returns one of the same shape. A voxel of the result may depend on voxels at most `halo` away and on nothing
+        else: not on the block's shape or place. It must be importable (or picklable by cloudpickle) for schedulers with processes.
+        Near the image's border the block ends there, and the function decides what lies beyond.
+    image : array, any number of axes
+        NumPy: the function is called at once. Dask or DataArray: the result is lazy, of the same kind.
+    halo : int, sequence, or length with a unit
+        How far a voxel looks, in voxels: one number, one a spatial axis, or (before, after) pairs. ``"2 um"`` is rounded up. Zero along the
+        t and c of a DataArray.
+    dtype : dtype, default that of the image
+        What the function returns; checked in every block.
+    boundary : {"function", "wrap"}
+        ``"wrap"``: the image is periodic and the halo at its border is read from the far side.
+    cost, workspace : float
+        Estimates for planning: nanoseconds and temporary bytes a voxel.
+    cropping : bool
+        The function takes ``core=`` (slices) and returns only that part, sparing itself the halo.
+    **params
+        Passed to the function.
+
+    Returns
+    -------
+    Array of the same kind and shape.
+
+    Notes
+    -----
+    Exact if the halo is: the result is then the same for every chunking, to the bit. A halo that is too small is a wrong result that depends on
+    the blocks; test with ``np.testing.assert_array_equal`` over two chunkings.
+
+    Examples
+    --------
+    >>> import dask.array as da, numpy as np
+    >>> from scipy import ndimage as ndi
+    >>> image = da.from_array(np.arange(25.0).reshape(5, 5), chunks=2)
+    >>> bigbia.window(ndi.maximum_filter, image, halo=1, size=3).compute()[0]
+    array([6., 7., 8., 9., 9.])
+    """
+    check_image(image, "window", "biufc")
+    if boundary not in ("function", "wrap"):
+        raise ParameterError(f'window: boundary={boundary!r} is not known: "function" or "wrap"')
+    kind = np.dtype(image.dtype if dtype is None else dtype)
+    margins = halos(halo, image)
+    if not is_lazy(image):
+        return _at_once(function, image, margins, kind, boundary == "wrap", params)
+    source = lazy(image, "window")
+    node = Window(function, source.node, margins, kind, params, boundary == "wrap", cropping, cost, workspace)
+    return source.like(node)
+
+
+def halos(halo: Any, image: Any) -> tuple[tuple[int, int], ...]:
+    """(before, after) for every axis of the image."""
+    space = hyperstack.spatial_axes(image)
+    out = [(0, 0)] * image.ndim
+    if isinstance(halo, str):
+        return tuple((math.ceil(h), math.ceil(h)) for h in hyperstack.lengths(halo, image, "halo"))
+    given = [halo] * len(space) if np.ndim(halo) == 0 else list(halo)
+    if len(given) != len(space):
+        raise ParameterError(f"halo={halo!r}: {len(given)} lengths for {len(space)} spatial axes: give 1 or {len(space)}")
+    for axis, h in zip(space, given):
+        before, after = (h, h) if np.ndim(h) == 0 else h
+        if int(before) != before or int(after) != after or before < 0 or after < 0:
+            raise ParameterError(f"halo={halo!r}: must be whole numbers of voxels, 0 or more")
+        out[axis] = (int(before), int(after))
+    return tuple(out)
+
+
+def _at_once(function: Callable, image: np.ndarray, halo: Sequence, dtype: np.dtype, wrap: bool, params: dict) -> np.ndarray:
+    data = np.pad(image, halo, mode="wrap") if wrap else image
+    data = data.view()
+    data.flags.writeable = False  # as in a block task
+    out, expected = function(data, **params), data.shape
+    if getattr(out, "shape", None) != expected:
+        raise BlockError(f"{function.__name__} returned {getattr(out, 'shape', type(out).__name__)} for an image of {expected}")
+    if out.dtype != dtype:
+        raise BlockError(f"{function.__name__} returned {out.dtype}, declared {dtype}: pass dtype={str(out.dtype)!r}")
+    return np.ascontiguousarray(out[tuple(slice(b, b + n) for (b, _), n in zip(halo, image.shape))]) if wrap else out

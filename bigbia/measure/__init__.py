@@ -1,0 +1,6 @@
+"""Measure: components and the properties of objects. Named as in scikit-image."""
+
+from bigbia.measure.components import label
+from bigbia.measure.properties import regionprops_table
+
+__all__ = ["label", "regionprops_table"]
