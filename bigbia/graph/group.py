@@ -96,6 +96,10 @@ class Group(Stage):
         """Summarise a block whose voxels are at hand: another stage that reads the same voxels does it in the same pass."""
         self.folder.write(block_name("part", index), self.summarise(data, self.grid.box(index), values))
 
+    def regridded(self, grid: Grid) -> Group:
+        """The same grouping over other blocks."""
+        return Group(self.kind, self.inputs[: self.images], self.inputs[self.images :], grid, self.summarise, self.combine)
+
     def read_values(self) -> list[np.ndarray]:
         values = self.inputs[self.images :]
         return read_together(values, [()] * len(values))

@@ -55,6 +55,9 @@ class Reduce(Stage):
             return self.grid.indices()
         return [(i,) for i in range(self.levels[int(step.split(".")[1])])]
 
+    def title(self, step: str) -> str:
+        return self.kind if len(self.passes) == 1 else f"{self.kind} {int(step[4:]) + 1}/{len(self.passes)}"
+
     def _below(self, step: str, i: int) -> tuple[str, list[Index]]:
         """The step below a node of the tree, and the node's children in it."""
         name, level = step.split(".")

@@ -73,6 +73,10 @@ class Stage:
         """Bytes a voxel that a step leaves in scratch, for `explain`."""
         return sum(n.dtype.itemsize for n in self.keeps.values()) if step == self.steps[0] else 0.0
 
+    def title(self, step: str) -> str:
+        """What a step does, for a progress bar."""
+        return self.kind if len(self.block_steps) == 1 else f"{self.kind}: {step}"
+
     # -- what is the same for all
     def task(self, step: str, index: Index, blocks: Blocks | None = None) -> None:
         """Run one task, unless the whole stage is done already."""

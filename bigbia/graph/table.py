@@ -17,11 +17,12 @@ from bigbia.graph.group import Group
 
 @dataclass(frozen=True)
 class Part:
-    """The objects of one image: their grouping, how its rows become a frame, and the columns (t, c) that say which image it is."""
+    """The objects of one image: their grouping, how its rows become a frame, which image it is (t, c), and the columns that say so."""
 
     stage: Group
     frame: Callable[..., Any]  # (rows) -> pandas.DataFrame
     columns: Mapping[str, Any]
+    where: Mapping[str, int]
 
     def partition(self, i: int) -> Any:
         frame = self.frame(self.stage.partition(i))

@@ -101,7 +101,7 @@ def regionprops_table(
         )
         columns = Columns(tuple(names), part.node.ndim, tuple(name for name, _ in channels), sizes, separator, str(label_image.dtype), floats)
         said = {k: channel_name(labels.template, i) if k == "c" else i for k, i in where.items()}
-        parts.append(Part(stage, columns, said))
+        parts.append(Part(stage, columns, said, where))
     return TableGraph(parts, live, {"unit": unit} if unit else {}).as_dataframe()
 
 

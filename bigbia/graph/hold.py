@@ -1,0 +1,58 @@
+"""Live Dask arrays in a run: Dask computes their blocks once, into scratch, and the stages read them there."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import dask.array as da
+import numpy as np
+
+from bigbia.graph import scratch
+from bigbia.graph.boxes import Grid
+from bigbia.graph.regions import Live, Node, consumers_first
+from bigbia.graph.stages import Left, Stage, kept_name
+
+
+class Hold(Stage):
+    """What a live array leaves: its blocks."""
+
+    kind = "dask array"
+
+    def __init__(self, node: Live) -> None:
+        super().__init__(f"hold-{node.token}", [node], Grid(node.grid.chunks), keeps=[node])
+
+
+def _write(block: np.ndarray, folder: scratch.Folder, block_id: tuple[int, ...] = ()) -> np.ndarray:
+    folder.write(kept_name(0, block_id), {"voxels": np.asarray(block)})
+    return np.zeros((1,) * block.ndim, bool)
+
+
+def held(stage: Stage, live: Mapping[str, da.Array], scheduler: Any) -> Stage:
+    """The same stage, reading the blocks of live arrays from scratch, where they are put first. `scheduler` is Dask's name of one, or a client."""
+    leaves = [n for n in consumers_first(*stage.inputs) if isinstance(n, Live)]
+    if not leaves:
+        return stage
+    stored: dict[str, Node] = {}
+    for node in leaves:
+        hold = Hold(node)
+        if not hold.complete:
+            array = live[node.name]
+            written = array.map_blocks(_write, folder=hold.folder, dtype=bool, chunks=tuple((1,) * len(c) for c in array.chunks))
+            if isinstance(scheduler, str):
+                written.compute(scheduler=scheduler)
+            else:
+                scheduler.compute(written).result()
+            hold.folder.finish()
+        stored[node.token] = Left(hold, "kept0", node.shape, node.dtype, node.token)
+    done: dict[str, Node] = {}
+    for node in reversed(consumers_first(*stage.inputs)):
+        if node.token in stored:
+            done[node.token] = stored[node.token]
+        else:
+            children = tuple(done[c.token] for c in node.children)
+            done[node.token] = node.rebuilt(children) if any(a is not b for a, b in zip(children, node.children)) else node
+    other = copy.copy(stage)
+    other.inputs = tuple(done[n.token] for n in stage.inputs)
+    return other

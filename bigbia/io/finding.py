@@ -1,0 +1,234 @@
+"""What is at a path, before the user's own words are heard: the reader is picked by looking, never by the name."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bigbia.errors import InputError, ParameterError
+from bigbia.hyperstack import SPACE
+from bigbia.io.multiscale import Multiscale, labels_in, multiscale_of, tables_in
+from bigbia.io.places import Place
+from bigbia.io.zarr_source import ZarrNode, ZarrSource, find_node
+from bigbia.units import rounded
+
+_WORDS = {"time": "t", "channel": "c"}
+_KNOWN_FILES = {
+    b"\x89PNG": "a PNG picture: save it as TIFF",
+    b"\xff\xd8\xff": "a JPEG picture, which does not keep the values: use the original",
+    b"\x89HDF": "an HDF5 file: store its data set as Zarr or TIFF",
+    b"PK\x03\x04": "a zip file: unpack it",
+    b"\x1f\x8b": "a gzip file: unpack it",
+    b"\x93NUM": "a NumPy file: bigbia works on numpy.load(path, mmap_mode='r') as it is",
+}
+
+
+@dataclass
+class Found:
+    """What was found at a path."""
+
+    place: Place
+    kind: str
+    source: Any
+    names: tuple[str, ...]  # of the axes in the file, as far as it says; as many as the source has, or none
+    axes: tuple[str, ...] | None  # the same, if they are all among t c z y x
+    sizes: dict[str, float] = field(default_factory=dict)
+    shrink: dict[str, float] = field(default_factory=dict)  # of this level against the finest, by axis
+    origin: dict[str, float] = field(default_factory=dict)
+    unit: str | None = None
+    time_unit: str | None = None
+    channels: tuple[str, ...] | None = None
+    problem: str | None = None  # with sizes, that may be left aside
+    mismatch: str | None = None  # between axes and array, that may not
+    name: str = ""
+    levels: list[dict[str, Any]] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
+    images: int = 1
+    notes: list[str] = field(default_factory=list)  # to be said as warnings
+
+
+def find(path: Any, level: Any, on_missing: str) -> Found:
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise ParameterError(f"path={path!r}: is not a path: name a file, a folder or a URL")
+    if not isinstance(level, int) or isinstance(level, bool):
+        raise ParameterError(f"level={level!r}: is not a whole number: 0 is the full resolution")
+    place = Place(path)
+    node = find_node(place)
+    if node is not None:
+        return _zarr(node, level, on_missing)
+    kind = place.kind()
+    if kind is None:
+        raise InputError(f"{place}: there is nothing{_sibling(place)}")
+    if kind == "folder":
+        names = place.names()
+        shown = (
+            f"{len(names)} entries ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else "nothing"
+        )
+        raise InputError(
+            f"{place}: is not an image: a folder without Zarr metadata, holding {shown}: name the image in it"
+        )
+    from bigbia.io.tiff import is_tiff
+
+    if not is_tiff(place):
+        raise InputError(f"{place}: is not an image: {_what_file(place)}; bigbia opens OME-Zarr, Zarr and TIFF")
+    return _tiff(place, level, on_missing)
+
+
+def _sibling(place: Place) -> str:
+    """Points to a name that looks like the one that is not there."""
+    folder = place.parent
+    if folder is None or not place.local:
+        return ": check the address"
+    if not os.path.isdir(folder.url):
+        return f": {folder} does not exist either"
+    close = difflib.get_close_matches(place.name, folder.names(), n=1)
+    return f", did you mean {close[0]!r}?" if close else f" by this name in {folder}: check the path"
+
+
+def _what_file(place: Place) -> str:
+    if not place.local:
+        return "no TIFF file and no Zarr folder"
+    with open(place.url, "rb") as file:
+        head = file.read(16)
+    if not head:
+        return "an empty file"
+    known = next((what for magic, what in _KNOWN_FILES.items() if head.startswith(magic)), None)
+    return known or f"a file that begins with {head[:8]!r}"
+
+
+def _stem(place: Place) -> str:
+    name = place.name
+    for suffix in (".zarr", ".tif", ".tiff", ".ome"):
+        name = name.removesuffix(suffix)
+    return name
+
+
+def _tiff(place: Place, level: int, on_missing: str) -> Found:
+    from bigbia.io.tiff import open_tiff
+
+    source, info = open_tiff(place, level, on_missing)
+    names = tuple(info.axes or info.stored_axes.lower())
+    shrink = {a: n / m for a, n, m in zip(names, info.levels[0], info.levels[level]) if a in SPACE}
+    return Found(
+        place, info.kind, source, names, info.axes,
+        sizes={a: rounded(s * shrink.get(a, 1.0)) for a, s in info.sizes.items() if a in names},
+        shrink=shrink, unit=info.unit, time_unit=info.time_unit, channels=info.channels, images=info.images,
+        name=_stem(place),
+        levels=[{"shape": list(shape)} for shape in info.levels],
+    )  # fmt: skip
+
+
+def _zarr(node: ZarrNode, level: int, on_missing: str) -> Found:
+    if node.kind == "array":
+        if level != 0:
+            raise ParameterError(
+                f"{node.place}: level={level}: is a single array: leave level out, or name the image's folder"
+            )
+        within = _image_around(node.place)
+        return _plain_array(node, on_missing) if within is None else _level(*within, node, on_missing)
+    image = multiscale_of(node)
+    if image is None:
+        inner = _only_series(node)
+        if inner is not None:
+            found = _zarr(inner, level, on_missing)
+            found.name = _stem(node.place)
+            return found
+        raise InputError(f"{node.place}: {_what_group(node)}")
+    if not 0 <= level < len(image.paths):
+        last = len(image.paths) - 1
+        raise ParameterError(f"{node.place}: level={level}: has {last + 1} level(s), 0 to {last}")
+    array = find_node(node.place / image.paths[level])
+    if array is None or array.kind != "array":
+        raise InputError(
+            f"{node.place}: level {level} should be at {image.paths[level]!r}, and no array is there: the image is not "
+            "complete, restore it"
+        )
+    found = _level(node, image, level, array, on_missing)
+    found.levels = [_level_shape(node, path) for path in image.paths]
+    found.labels, found.tables = labels_in(node.place), tables_in(node.place)
+    return found
+
+
+def _level(group: ZarrNode, image: Multiscale, level: int, array: ZarrNode, on_missing: str) -> Found:
+    source = ZarrSource(array, axes="".join(image.axes) if image.axes else None, on_missing=on_missing)
+    fits, mismatch = image.axes is not None and len(image.axes) == len(source.shape), None
+    if image.axes is not None and not fits:
+        mismatch = (
+            f"{array.place}: shape {source.shape} has {len(source.shape)} axes, the image's metadata name "
+            f"{len(image.axes)} ({' '.join(image.axes)}): restore them, or pass axes to overrule them"
+        )
+    sizes = image.sizes[level] if fits else {}
+    first = image.sizes[0] if fits else {}
+    return Found(
+        group.place,
+        f"OME-Zarr {image.version}", source, image.axes if fits and image.axes else (), image.axes if fits else None,
+        sizes={a: s for a, s in sizes.items() if a != "c" and (a != "t" or image.time_unit)},
+        shrink={a: s / first[a] for a, s in sizes.items() if a in first},
+        origin=image.origins[level] if fits else {}, unit=image.unit, time_unit=image.time_unit,
+        problem=image.problem, mismatch=mismatch, channels=image.channels, name=_stem(group.place),
+    )  # fmt: skip
+
+
+def _level_shape(node: ZarrNode, path: str) -> dict[str, Any]:
+    array = find_node(node.place / path)
+    return {"path": path, "shape": None if array is None else array.meta.get("shape")}
+
+
+def _image_around(place: Place) -> tuple[ZarrNode, Multiscale, int] | None:
+    """The image group that names this array as one of its levels."""
+    name, folder = place.name, place.parent
+    for _ in range(3):
+        node = find_node(folder) if folder is not None else None
+        if folder is None or node is None:
+            return None
+        try:
+            image = multiscale_of(node)
+        except InputError:
+            return None  # the array itself was asked for; what its surroundings claim matters less
+        if image is not None and name in image.paths:
+            return node, image, image.paths.index(name)
+        name, folder = f"{folder.name}/{name}", folder.parent
+    return None
+
+
+def _plain_array(node: ZarrNode, on_missing: str) -> Found:
+    said = node.meta.get("dimension_names") or node.attributes.get("_ARRAY_DIMENSIONS")
+    words = [str(word).lower() for word in said] if isinstance(said, list) else []
+    names = tuple(_WORDS.get(word, word) for word in words)
+    known = bool(names) and all(len(n) == 1 and n in "tczyx" for n in names) and len(set(names)) == len(names)
+    source = ZarrSource(node, axes="".join(names) if known else None, on_missing=on_missing)
+    names = names if len(names) == len(source.shape) else ()
+    return Found(
+        node.place, f"Zarr {node.format}", source, names, names if known and names else None,
+        name=_stem(node.place), levels=[{"shape": list(source.shape)}],
+    )  # fmt: skip
+
+
+def _only_series(node: ZarrNode) -> ZarrNode | None:
+    """bioformats2raw puts images into groups 0, 1, ...: the group 0, where it is the only one."""
+    ome = node.attributes.get("ome", node.attributes)
+    if not isinstance(ome, Mapping) or "bioformats2raw.layout" not in ome or "plate" in ome:
+        return None
+    inner = find_node(node.place / "0")
+    alone = inner is not None and inner.kind == "group" and find_node(node.place / "1") is None
+    return inner if alone and inner is not None and multiscale_of(inner) is not None else None
+
+
+def _what_group(node: ZarrNode) -> str:
+    """What a group without an image is, and what to open instead."""
+    ome = node.attributes.get("ome", node.attributes)
+    ome = ome if isinstance(ome, Mapping) else {}
+    for key, what in (("plate", "a plate"), ("well", "a well"), ("labels", "a list of label images")):
+        inside = ome.get(key)
+        entries = inside.get("wells" if key == "plate" else "images", []) if isinstance(inside, Mapping) else inside
+        if isinstance(entries, list) and entries:
+            paths = [str(e.get("path")) if isinstance(e, Mapping) else str(e) for e in entries]
+            field = "/0" if key == "plate" else ""
+            return f"is {what} of {len(paths)} ({', '.join(paths[:4])}): open one, as in {node.place}/{paths[0]}{field}"
+    names = [n for n in node.place.names() if not n.startswith(".") and n not in ("zarr.json", "OME")]
+    inside = f"it holds {', '.join(names[:6])}: name one of them" if names else "it holds nothing"
+    return f"is a Zarr group without an image (no multiscales); {inside}"

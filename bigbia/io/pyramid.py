@@ -1,0 +1,144 @@
+"""The levels of a pyramid: their shapes, and a block made smaller.
+
+Every level is a factor of 2 smaller than the one before, and a smaller block depends on its own voxels alone: a pyramid
+can be built block by block, in any order, to the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import product
+
+import numpy as np
+
+from bigbia.errors import ParameterError
+
+SMALL = 256  # voxels: a level whose longest spatial axis is not longer is the last
+
+Level = tuple[tuple[int, ...], tuple[int, ...]]  # shape, and factors to the full resolution
+
+
+def level_shapes(
+    shape: Sequence[int], axes: Sequence[str], voxel_size: Mapping[str, float] | None = None, levels: int | None = None
+) -> list[Level]:
+    """Shape of every level and its factors to the first.
+
+    y and x are halved from level to level, z where that leaves the voxels closer to cubes (without a voxel size they
+    are taken as cubes). Until the longest spatial axis has at most 256 voxels, or `levels` of them. Odd lengths are
+    rounded up.
+
+    >>> level_shapes((60, 1024, 1024), "zyx", {"z": 1.0, "y": 0.25, "x": 0.25})
+    [((60, 1024, 1024), (1, 1, 1)), ((60, 512, 512), (1, 2, 2)), ((60, 256, 256), (1, 4, 4))]
+    """
+    if levels is not None and levels < 1:
+        raise ParameterError(f"levels={levels}: a pyramid has at least 1 level")
+    sizes = dict.fromkeys("zyx", 1.0) | dict(voxel_size or {})
+    found: list[Level] = [(tuple(shape), (1,) * len(shape))]
+    while len(found) < levels if levels is not None else _longest(found[-1][0], axes) > SMALL:
+        last, factors = found[-1]
+        halved = [a for a, n in zip(axes, last) if a in "yx" and n > 1]
+        if "z" in axes and last[list(axes).index("z")] > 1:
+            now = {a: sizes[a] * f for a, f in zip(axes, factors) if a in "zyx"}
+            without = {a: size * (2 if a in halved else 1) for a, size in now.items()}
+            if not halved or _anisotropy(without | {"z": 2 * now["z"]}) < _anisotropy(without):
+                halved.append("z")
+        if not halved:
+            break
+        steps = [2 if a in halved else 1 for a in axes]
+        found.append((tuple(-(-n // s) for n, s in zip(last, steps)), tuple(f * s for f, s in zip(factors, steps))))
+    return found
+
+
+def _longest(shape: Sequence[int], axes: Sequence[str]) -> int:
+    return max((n for a, n in zip(axes, shape) if a in "zyx"), default=0)
+
+
+def _anisotropy(sizes: Mapping[str, float]) -> float:
+    return max(sizes.values()) / min(sizes.values())
+
+
+def downsample(block: np.ndarray, factors: Sequence[int], how: str = "mean") -> np.ndarray:
+    """A block, `factors` times smaller along each axis: every window of voxels becomes one.
+
+    The block must begin on a multiple of the factors; a window cut off by the end of the image counts what is there.
+
+    how : "mean": integers and bool exactly, halves rounded to even; floats summed as float64 in raster order
+          "nearest": the first voxel of the window
+          "mode": the most frequent value, the smaller one of several; background counts
+
+    Returns an array of shape ceil(n / factor) and the dtype of the block.
+
+    >>> downsample(np.array([[1, 2, 5], [2, 2, 6]], "u1"), (2, 2))
+    array([[2, 6]], dtype=uint8)
+    """
+    if len(factors) != block.ndim or any(f < 1 for f in factors):
+        raise ParameterError(f"factors={tuple(factors)}: one whole number for each of {block.ndim} axes, 1 or more")
+    if how == "nearest" or all(f == 1 for f in factors):
+        return np.ascontiguousarray(block[tuple(slice(None, None, f) for f in factors)])
+    if how == "mean":
+        return _mean(block, factors)
+    if how == "mode":
+        return _mode(block, factors)
+    raise ParameterError(f"how={how!r}: is none of mean, nearest, mode")
+
+
+def _windows(block: np.ndarray, factors: Sequence[int]) -> list[np.ndarray]:
+    """One view for each place within a window, in raster order; shorter at the end where windows are cut off."""
+    offsets = product(*(range(f) for f in factors))
+    return [block[tuple(slice(o, None, f) for o, f in zip(offset, factors))] for offset in offsets]
+
+
+def _inside(shape: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(0, n) for n in shape)
+
+
+def _mean(block: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    shape = tuple(-(-n // f) for n, f in zip(block.shape, factors))
+    counts = np.ones((1,) * block.ndim, np.int64)
+    for axis, (n, f, m) in enumerate(zip(block.shape, factors, shape)):
+        count = np.full(m, f, np.int64)
+        count[-1:] = n - f * (m - 1)
+        counts = counts * count.reshape([-1 if i == axis else 1 for i in range(block.ndim)])
+    if block.dtype.kind == "f":
+        total = np.zeros(shape, np.float64)
+        for part in _windows(block, factors):
+            total[_inside(part.shape)] += part
+        return (total / counts).astype(block.dtype)
+    # Quotients and remainders are summed apart, so that 64-bit values cannot overflow.
+    wide = np.uint64 if block.dtype.kind == "u" else np.int64
+    counts = counts.astype(wide)
+    if block.dtype.itemsize < 8:
+        total = np.zeros(shape, wide)
+        for part in _windows(block, factors):
+            total[_inside(part.shape)] += part.astype(wide)
+        quotient, rest = np.divmod(total, counts)
+    else:
+        quotient, remainders = np.zeros(shape, wide), np.zeros(shape, wide)
+        for part in _windows(block, factors):
+            where = _inside(part.shape)
+            q, r = np.divmod(part, np.broadcast_to(counts, shape)[where])
+            quotient[where] += q
+            remainders[where] += r
+        more, rest = np.divmod(remainders, counts)
+        quotient += more
+    twice = rest * wide(2)
+    up = (twice > counts) | ((twice == counts) & (quotient % wide(2) == 1))
+    return (quotient + up.astype(wide)).astype(block.dtype)
+
+
+def _mode(block: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    shape = tuple(-(-n // f) for n, f in zip(block.shape, factors))
+    parts = _windows(block, factors)
+    best = parts[0].copy()
+    most = np.zeros(shape, np.min_scalar_type(math.prod(factors)))
+    for part in parts:
+        where = _inside(part.shape)
+        votes = np.zeros(part.shape, most.dtype)
+        for other in parts:
+            both = _inside(tuple(min(a, b) for a, b in zip(part.shape, other.shape)))
+            votes[both] += part[both] == other[both]
+        better = (votes > most[where]) | ((votes == most[where]) & (part < best[where]))
+        best[where][better] = part[better]
+        most[where][better] = votes[better]
+    return best

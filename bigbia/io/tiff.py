@@ -1,0 +1,359 @@
+"""TIFF, OME-TIFF and ImageJ TIFF as sources.
+
+Voxels that lie in the file one after the other are mapped for the moment of a read, so that pages of a large file do
+not stay in memory. Otherwise a page is decoded at once in the thread that asked, and tiles of pages too large for that
+are read through tifffile's Zarr store. Nothing that is open is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bigbia.errors import BigbiaError, InputError, MissingExtraError, ParameterError, StorageError
+from bigbia.graph.boxes import Box, describe, shape_of, slices
+from bigbia.io.places import Place, storage_errors
+from bigbia.io.zarr_source import check_dtype, check_shape
+from bigbia.units import LENGTHS, TIMES, convert, rounded, unit_name
+
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+WHOLE_PAGE = 64 << 20  # bytes up to which a page is decoded at once
+PIECE = 1 << 20  # bytes of a mapped file that are read at once
+_SAMPLES = {3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}
+
+
+@dataclass(frozen=True)
+class TiffInfo:
+    """What a TIFF file says about its first image."""
+
+    kind: str  # "OME-TIFF", "ImageJ TIFF", "TIFF"
+    stored_axes: str  # as tifffile names them: "QYX"
+    axes: tuple[str, ...] | None  # among t c z y x; None where it does not say
+    levels: tuple[tuple[int, ...], ...]
+    images: int
+    sizes: dict[str, float] = field(default_factory=dict)  # of a voxel, and the time step
+    unit: str | None = None
+    time_unit: str | None = None
+    channels: tuple[str, ...] | None = None
+    bytes: int = 0
+
+
+def is_tiff(place: Place) -> bool:
+    """Does the file begin as a TIFF does?"""
+    if place.local:
+        with storage_errors(place.url), open(place.url, "rb") as file:
+            return file.read(4) in MAGIC
+    fs, path = place.remote
+    with storage_errors(place.url):
+        return fs.cat_file(path, start=0, end=4) in MAGIC
+
+
+def open_tiff(place: Place, level: int = 0, on_missing: str = "fill") -> tuple[TiffSource, TiffInfo]:
+    """The source of one pyramid level of a file's first image, and what the file says about it."""
+    try:
+        with _opened(place) as tif:
+            if not tif.series:
+                raise InputError(f"{place}: is a TIFF file without an image")
+            series = tif.series[0]
+            info = _info(tif, series, place)
+            if not 0 <= level < len(series.levels):
+                raise ParameterError(
+                    f"{place}: level={level}: has {len(series.levels)} level(s), 0 to {len(series.levels) - 1}"
+                )
+            return TiffSource(place, tif, level, on_missing), info
+    except BigbiaError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{place}: cannot be read: {error.strerror or error}") from None
+    except Exception as error:  # tifffile raises whatever its parsing of a damaged file led to
+        raise InputError(f"{place}: is not a TIFF file that can be read: {_reason(error)}") from None
+
+
+def _opened(place: Place) -> Any:
+    import tifffile
+
+    if place.local:
+        return tifffile.TiffFile(place.url)
+    fs, path = place.remote
+    return tifffile.TiffFile(fs.open(path, "rb"), name=place.name)
+
+
+class TiffSource:
+    """One level of a TIFF's first image as a source: shape, dtype, chunks, token, read(box). Picklable, thread-safe."""
+
+    def __init__(self, place: Place, tif: Any, level: int, on_missing: str) -> None:
+        self.place, self.level, self.on_missing = place, level, on_missing
+        series = tif.series[0].levels[level]
+        page = series.keyframe
+        self.shape = tuple(map(int, series.shape))
+        check_shape(self.shape, str(place))
+        self.dtype = check_dtype(np.dtype(series.dtype), str(place))
+        _check_codec(page, place)
+        self.axes = series.axes.lower() if _known(series.axes) else None
+        # Where the voxels lie one after the other: (offset, dtype as stored).
+        mapped = place.local and series.dataoffset is not None and series.transform is None
+        self.mapped = (int(series.dataoffset), self.dtype.newbyteorder(tif.byteorder).str) if mapped else None
+        lead = _leading_axes(series)
+        small = page.nbytes <= (PIECE if page.is_tiled else WHOLE_PAGE)
+        # Whole pages: how many axes count them. None: tiles or strips through tifffile's Zarr store.
+        self.paged = lead if lead is not None and small and series.transform is None else None
+        self._start()
+        if self.mapped:
+            self.chunks = _piece(self.shape, series.axes, self.dtype.itemsize)
+        elif self.paged is not None:
+            self.chunks = (1,) * self.paged + self.shape[self.paged :]
+        else:
+            self.chunks = tuple(map(int, self._store(tif).chunks))
+        self.missing = sum(page is None for page in series) if self.paged is not None and tif.is_ome else 0
+        self.files = _files(place, series)
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(repr(("tiff", level, on_missing, place.url, self.files or os.urandom(16))).encode())
+        self.token = digest.hexdigest()
+
+    def __repr__(self) -> str:
+        return f"TiffSource({self.place}, {self.shape}, {self.dtype})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_tif")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._start()
+
+    def _start(self) -> None:
+        self._lock = threading.RLock()
+        self._tif: tuple[int, Any, Any] | None = None
+
+    def _store(self, tif: Any) -> Any:
+        import zarr
+
+        return zarr.open_array(tif.series[0].aszarr(level=self.level, maxworkers=2), mode="r")
+
+    def _handle(self) -> Any:
+        """The file, opened once a process (a fork would share its position), and what is read from it."""
+        with self._lock:
+            if self._tif is None or self._tif[0] != os.getpid():
+                self._check_unchanged()
+                tif = _opened(self.place)
+                tif.filehandle.set_lock(True)
+                self._tif = (
+                    os.getpid(),
+                    tif,
+                    tif.series[0].levels[self.level] if self.paged is not None else self._store(tif),
+                )
+            return self._tif[2]
+
+    def _check_unchanged(self) -> None:
+        """What was planned for one file must not be read from another that took its place."""
+        if self.files and _stats([name for name, *_ in self.files], self.place) != self.files:
+            raise InputError(f"{self.place}: has changed since it was opened: open it again")
+
+    def read(self, box: Box) -> np.ndarray:
+        """The voxels of a box, contiguous, in native byte order.
+
+        Raises InputError for what cannot be decoded, and where the file is no longer the one that was opened.
+        """
+        box = tuple((int(a), int(b)) for a, b in box)
+        try:
+            if self.mapped:
+                self._check_unchanged()
+                offset, dtype = self.mapped
+                voxels = np.memmap(self.place.url, mode="r", dtype=dtype, offset=offset, shape=self.shape)
+                return np.array(voxels[slices(box)], self.dtype, order="C", copy=True)
+            if self.paged is None:
+                return np.ascontiguousarray(self._handle()[slices(box)], dtype=self.dtype)
+            return self._read_pages(box, self.paged)
+        except BigbiaError:
+            raise
+        except OSError as error:
+            raise StorageError(f"{self.place}: cannot be read: {error.strerror or error}") from None
+        except Exception as error:
+            raise InputError(
+                f"{self.place}: {describe(box, self.axes)} cannot be decoded: {_reason(error)}: the file is damaged, "
+                "restore it"
+            ) from None
+
+    def _read_pages(self, box: Box, lead: int) -> np.ndarray:
+        out = np.empty(shape_of(box), self.dtype)
+        within = slices(box[lead:])
+        for place in np.ndindex(*out.shape[:lead]):
+            index = tuple(i + start for i, (start, _) in zip(place, box))
+            with self._lock:  # pages are looked up by following the chain through the file
+                number = int(np.ravel_multi_index(index, self.shape[:lead])) if lead else 0
+                page = self._handle()[number]
+            if page is None:
+                if self.on_missing == "error":
+                    here = tuple((i, i + 1) for i in index) + box[lead:]
+                    raise InputError(
+                        f"{self.place}: the page of {describe(here, self.axes)} is missing: restore it, or pass "
+                        'on_missing="fill" to read zeros there'
+                    )
+                out[place] = 0
+                continue
+            out[place] = page.asarray(maxworkers=1).reshape(self.shape[lead:])[within]
+        return out
+
+    def missing_chunks(self) -> tuple[int, int]:
+        """Pages that the file announces and does not hold, and how many there should be."""
+        return self.missing, math.prod(-(-n // c) for n, c in zip(self.shape, self.chunks))
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _check_codec(page: Any, place: Place) -> None:
+    import tifffile
+
+    for codecs, code in ((tifffile.TIFF.DECOMPRESSORS, page.compression), (tifffile.TIFF.UNPREDICTORS, page.predictor)):
+        try:
+            codecs[code]
+        except KeyError:
+            name = getattr(code, "name", str(code))
+            raise MissingExtraError(
+                f"{place}: is packed as {name}, which needs the package imagecodecs: pip install imagecodecs"
+            ) from None
+
+
+def _known(axes: str) -> bool:
+    return len(set(axes)) == len(axes) and set(axes) <= set("TCZYX")
+
+
+def _leading_axes(series: Any) -> int | None:
+    """How many axes count pages, where every page holds all of the other ones."""
+    shape, count, size = series.shape, len(series), series.keyframe.size
+    return next(
+        (k for k in range(len(shape) + 1) if math.prod(shape[:k]) == count and math.prod(shape[k:]) == size), None
+    )
+
+
+def _piece(shape: tuple[int, ...], axes: str, itemsize: int) -> tuple[int, ...]:
+    """A unit of a mapped file: full rows, some 64 of them, of as many planes as make a mebibyte."""
+    rows = axes.index("Y") if "Y" in axes else max(0, len(shape) - 2)
+    piece = [min(n, 64) if i == rows else n if i > rows else 1 for i, n in enumerate(shape)]
+    if rows:
+        piece[rows - 1] = max(1, min(shape[rows - 1], 16, PIECE // (math.prod(piece) * itemsize)))
+    return tuple(piece)
+
+
+def _files(place: Place, series: Any) -> list[tuple[str, int, str]]:
+    """Name, size and time of every file that holds pages of a series. Empty where they cannot be told."""
+    names = [place.url]
+    if series.is_multifile:
+        names = sorted({page.parent.filehandle.path for page in series if page is not None})
+    return _stats(names, place)
+
+
+def _stats(names: list[str], place: Place) -> list[tuple[str, int, str]]:
+    if not place.local:
+        found = place.stat()
+        return [] if found is None else [(place.url, *found)]
+    with storage_errors(place.url):
+        return [(name, found.st_size, str(found.st_mtime_ns)) for name in names for found in [os.stat(name)]]
+
+
+# --- what the file says -----------------------------------------------------------------------------------------------
+
+
+def _info(tif: Any, series: Any, place: Place) -> TiffInfo:
+    axes, channels = series.axes, None
+    if "S" in axes and "C" in axes:
+        raise InputError(
+            f"{place}: has channels and colour samples (axes {axes}, shape {series.shape}): split the colours into "
+            "channels first"
+        )
+    if "S" in axes:
+        channels = _SAMPLES.get(series.shape[axes.index("S")])
+        axes = axes.replace("S", "C")
+    kind = "OME-TIFF" if tif.is_ome else "ImageJ TIFF" if tif.is_imagej else "TIFF"
+    about = _ome(tif) if tif.is_ome else _imagej(tif, series) if tif.is_imagej else _plain(series)
+    return TiffInfo(
+        kind=kind,
+        stored_axes=series.axes,
+        axes=tuple(axes.lower()) if _known(axes) else None,
+        levels=tuple(tuple(map(int, level.shape)) for level in series.levels),
+        images=len(tif.series),
+        bytes=sum(size for _, size, _ in _files(place, series)),
+        **{"channels": channels} | about,
+    )
+
+
+def _ome(tif: Any) -> dict[str, Any]:
+    """Physical sizes and channel names from OME-XML."""
+    from xml.etree import ElementTree
+
+    try:
+        root = ElementTree.fromstring(tif.ome_metadata.encode())
+    except (ElementTree.ParseError, AttributeError):
+        return {}
+    pixels = root.find("{*}Image/{*}Pixels")
+    if pixels is None:
+        return {}
+    units = {a: unit_name(pixels.get(f"PhysicalSize{a.upper()}Unit", "µm")) for a in "zyx"}
+    sizes = {a: size for a in "zyx" if (size := _positive(pixels.get(f"PhysicalSize{a.upper()}")))}
+    unit = next((units[a] for a in "xyz" if a in sizes and units[a] in LENGTHS), None)
+    # "pixel" and "reference frame" are units in OME, and no lengths.
+    sizes = {a: convert(s, str(units[a]), unit) for a, s in sizes.items() if unit and units[a] in LENGTHS}
+    out: dict[str, Any] = {"sizes": sizes, "unit": unit}
+    if step := _positive(pixels.get("TimeIncrement")):
+        time_unit = unit_name(pixels.get("TimeIncrementUnit", "s"))
+        out |= {"sizes": sizes | {"t": step}, "time_unit": time_unit if time_unit in TIMES else None}
+    names = [channel.get("Name") for channel in pixels.findall("{*}Channel")]
+    return out | ({"channels": tuple(map(str, names))} if names and all(names) else {})
+
+
+def _imagej(tif: Any, series: Any) -> dict[str, Any]:
+    meta: Mapping[str, Any] = tif.imagej_metadata or {}
+    unit = unit_name(str(meta.get("unit", "")))
+    sizes: dict[str, float] = {}
+    # ImageJ takes "inch" from the printing resolution of whatever the image was made of.
+    if unit in LENGTHS and unit != "inch":
+        sizes = _resolution(series)
+        if step := _positive(abs(float(meta.get("spacing", 0)))):
+            sizes["z"] = step
+    time = {"t": step} if (step := _positive(meta.get("finterval"))) else {}
+    return {"sizes": sizes | time, "unit": unit if sizes else None, "time_unit": "second" if time else None}
+
+
+def _plain(series: Any) -> dict[str, Any]:
+    """Pixels per centimetre, where that is the size of a microscope's pixel rather than of a printer's."""
+    if int(series.keyframe.resolutionunit) != 3:
+        return {}
+    sizes = {axis: convert(size, "centimeter", "micrometer") for axis, size in _resolution(series).items()}
+    small = sizes and max(sizes.values()) < 100
+    return {"sizes": sizes, "unit": "micrometer"} if small else {}
+
+
+def _resolution(series: Any) -> dict[str, float]:
+    """Size of a pixel from the tags XResolution and YResolution, in the file's unit."""
+    sizes = {}
+    for axis, tag in (("y", "YResolution"), ("x", "XResolution")):
+        found = series.keyframe.tags.get(tag)
+        if found is not None and np.ndim(found.value) == 1 and all(found.value):
+            pixels, units = map(int, found.value)
+            sizes[axis] = _shortest(units / pixels, 0.6 / max(units, pixels))
+    return sizes
+
+
+def _shortest(value: float, slack: float) -> float:
+    """The shortest decimal a rational can stand for: ImageJ writes 0.26 um as 3846154 pixels in 1000000 um."""
+    for digits in range(1, 13):
+        short = float(f"{value:.{digits}g}")
+        if abs(short / value - 1) <= min(slack, 2e-7):
+            return short
+    return rounded(value)
+
+
+def _positive(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if 0 < number < math.inf else None
