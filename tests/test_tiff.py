@@ -1,5 +1,7 @@
 """TIFF, OME-TIFF and ImageJ TIFF: equal to tifffile's own reading, and what the file says about its voxels."""
 
+import os
+
 import numpy as np
 import pytest
 import tifffile
@@ -145,6 +147,47 @@ def test_more_than_one_image_is_said(tmp_path):
         tif.write(voxels((5, 4)))
     with pytest.warns(BigbiaWarning, match=r"holds 2 images: the first one is opened, of shape \(8, 9\)"):
         assert open_image(tmp_path / "x.tif").shape == (8, 9)
+
+
+def ome_xml(planes, files=None):
+    """OME-XML that places planes along z: (ifd, z) pairs, each in a file of its own where `files` are named."""
+    head = """<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{0}">
+    <Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="9" SizeY="8" SizeZ="4"
+    SizeC="1" SizeT="1"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>"""
+    data = [
+        f'<TiffData IFD="{ifd}" FirstZ="{z}" PlaneCount="1">'
+        + (f'<UUID FileName="{files[z]}">urn:uuid:{z}</UUID>' if files else "")
+        + "</TiffData>"
+        for ifd, z in planes
+    ]
+    return head + "".join(data) + "</Pixels></Image></OME>"
+
+
+def test_a_page_that_is_missing(tmp_path):
+    data = voxels((4, 8, 9)) + 1
+    with tifffile.TiffWriter(tmp_path / "x.ome.tif") as tif:
+        for i, z in enumerate((0, 1, 3)):
+            xml = ome_xml([(0, 0), (1, 1), (2, 3)]).format(0) if i == 0 else None
+            tif.write(data[z], contiguous=False, description=xml, metadata=None, compression="zlib")
+    data[2] = 0
+    np.testing.assert_array_equal(opened(tmp_path / "x.ome.tif").values, data)
+    assert describe(tmp_path / "x.ome.tif")["missing_chunks"] == {"absent": 1, "total": 4}
+    with pytest.raises(InputError, match=r"the page of z=2..2, y=0..7, x=0..8 is missing: restore it"):
+        opened(tmp_path / "x.ome.tif", on_missing="error").values  # noqa: B018
+
+
+def test_one_image_in_several_files(tmp_path, sources):
+    data = voxels((4, 8, 9))
+    names = [f"z{z}.ome.tif" for z in range(4)]
+    for z, name in enumerate(names):
+        xml = ome_xml([(0, z) for z in range(4)], names).format(z)
+        tifffile.imwrite(tmp_path / name, data[z], description=xml, metadata=None)
+    assert opened(tmp_path / names[0]).dims == ("z", "y", "x")
+    check_source(sources[0], data)
+    tifffile.imwrite(tmp_path / names[2], data[2] + 1, metadata=None)
+    os.utime(tmp_path / names[2], ns=(10**18, 10**18))
+    opened(tmp_path / names[0])
+    assert sources[1].token != sources[0].token
 
 
 def test_damaged_tiff(tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 
 from bigbia.errors import InputError, ParameterError
 from bigbia.hyperstack import SPACE
-from bigbia.io.multiscale import Multiscale, labels_in, multiscale_of, tables_in
+from bigbia.io.multiscale import Multiscale, multiscale_of
 from bigbia.io.places import Place
 from bigbia.io.zarr_source import ZarrNode, ZarrSource, find_node
 from bigbia.units import rounded
@@ -44,9 +44,8 @@ class Found:
     problem: str | None = None  # with sizes, that may be left aside
     mismatch: str | None = None  # between axes and array, that may not
     name: str = ""
-    levels: list[dict[str, Any]] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    tables: list[str] = field(default_factory=list)
+    levels: tuple[tuple[int, ...], ...] = ()  # shapes, where they are known
+    image: Multiscale | None = None  # what the group at `place` says
     images: int = 1
     notes: list[str] = field(default_factory=list)  # to be said as warnings
 
@@ -118,7 +117,7 @@ def _tiff(place: Place, level: int, on_missing: str) -> Found:
         sizes={a: rounded(s * shrink.get(a, 1.0)) for a, s in info.sizes.items() if a in names},
         shrink=shrink, unit=info.unit, time_unit=info.time_unit, channels=info.channels, images=info.images,
         name=_stem(place),
-        levels=[{"shape": list(shape)} for shape in info.levels],
+        levels=info.levels,
     )  # fmt: skip
 
 
@@ -148,8 +147,7 @@ def _zarr(node: ZarrNode, level: int, on_missing: str) -> Found:
             "complete, restore it"
         )
     found = _level(node, image, level, array, on_missing)
-    found.levels = [_level_shape(node, path) for path in image.paths]
-    found.labels, found.tables = labels_in(node.place), tables_in(node.place)
+    found.image = image
     return found
 
 
@@ -171,11 +169,6 @@ def _level(group: ZarrNode, image: Multiscale, level: int, array: ZarrNode, on_m
         origin=image.origins[level] if fits else {}, unit=image.unit, time_unit=image.time_unit,
         problem=image.problem, mismatch=mismatch, channels=image.channels, name=_stem(group.place),
     )  # fmt: skip
-
-
-def _level_shape(node: ZarrNode, path: str) -> dict[str, Any]:
-    array = find_node(node.place / path)
-    return {"path": path, "shape": None if array is None else array.meta.get("shape")}
 
 
 def _image_around(place: Place) -> tuple[ZarrNode, Multiscale, int] | None:
@@ -204,7 +197,7 @@ def _plain_array(node: ZarrNode, on_missing: str) -> Found:
     names = names if len(names) == len(source.shape) else ()
     return Found(
         node.place, f"Zarr {node.format}", source, names, names if known and names else None,
-        name=_stem(node.place), levels=[{"shape": list(source.shape)}],
+        name=_stem(node.place), levels=(source.shape,),
     )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from bigbia.errors import BigbiaWarning, InputError, ParameterError, nearest
 from bigbia.hyperstack import EXAMPLE, SPACE, hyperstack, parse_axes, parse_voxel_size
 from bigbia.io.finding import Found, find
-from bigbia.io.zarr_source import ZarrSource
+from bigbia.io.multiscale import labels_in, tables_in
+from bigbia.io.zarr_source import ZarrSource, find_node
 from bigbia.units import convert, rounded
 
 _GUESS = {2: ("y", "x"), 3: ("z", "y", "x")}
@@ -106,9 +107,9 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
         "time_step": sizes.get("t"),
         "time_unit": found.time_unit,
         "channels": list(found.channels) if found.channels and dims and "c" in dims else None,
-        "levels": found.levels,
-        "labels": found.labels,
-        "tables": found.tables,
+        "levels": _levels(found),
+        "labels": labels_in(found.place) if found.image else [],
+        "tables": tables_in(found.place) if found.image else [],
         "bytes": _bytes(source),
         "bytes_in_memory": math.prod(source.shape) * source.dtype.itemsize,
         "missing_chunks": {"absent": absent, "total": total},
@@ -121,6 +122,13 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     elif found.problem:
         out["note"] = found.problem
     return out
+
+
+def _levels(found: Found) -> list[dict[str, Any]]:
+    if found.image is None:
+        return [{"shape": list(shape)} for shape in found.levels or [found.source.shape]]
+    arrays = [(path, find_node(found.place / path)) for path in found.image.paths]
+    return [{"path": path, "shape": None if array is None else array.meta.get("shape")} for path, array in arrays]
 
 
 def _bytes(source: Any) -> int | None:
@@ -147,7 +155,7 @@ def _dims(found: Found, axes: Any, voxel_size: Any) -> tuple[str, ...]:
     sizes = "" if voxel_size is not None or found.sizes else f', and voxels have no size (voxel_size="{EXAMPLE}")'
     found.notes.append(
         f"{found.place}: nothing says which axes shape {shape} has: taken as {''.join(taken)} "
-        f'(axes="{"cyx" if len(taken) == 3 else "yx"}" would say otherwise){sizes}'
+        f'(axes="{"".join(taken)}" if that is right){sizes}'
     )
     return taken
 
@@ -181,7 +189,7 @@ def _sizes(found: Found, dims: Sequence[str], given: Any) -> tuple[dict[str, flo
     return {**{a: s for a, s in sizes.items() if a == "t"}, **rest, **own}, own_unit
 
 
-def _channels(found: Found, dims: Sequence[str], given: Any) -> tuple[list[str] | None, list[int] | None]:
+def _channels(found: Found, dims: Sequence[str], given: Any) -> tuple[list[str] | None, Any]:
     """Names of all channels, and the ones the user chose (None: all)."""
     if "c" not in dims:
         if given is not None:
@@ -204,7 +212,7 @@ def _channels(found: Found, dims: Sequence[str], given: Any) -> tuple[list[str] 
                 raise ParameterError(f"{shown}: the image has {count} channels, 0 to {count - 1}")
         if len(set(chosen)) != len(chosen) or not chosen:
             raise ParameterError(f"{shown}: name every channel once, and at least one")
-        return names, chosen
+        return names, _as_slice(chosen)
     if len(wanted) == count and all(isinstance(w, str) for w in wanted) and not set(wanted) & set(known):
         return [str(w) for w in wanted], None
     strange = next(w for w, n in zip(wanted, numbers) if not isinstance(n, int) or isinstance(n, bool))
@@ -213,6 +221,13 @@ def _channels(found: Found, dims: Sequence[str], given: Any) -> tuple[list[str] 
             f"{shown}: the file has {count} channels without names: give their numbers, or {count} names"
         )
     raise ParameterError(f"{shown}: there is no channel {strange!r}, {nearest(str(strange), names)}")
+
+
+def _as_slice(chosen: list[int]) -> list[int] | slice:
+    """Evenly spaced numbers as a slice, which stays a view."""
+    step = chosen[1] - chosen[0] if len(chosen) > 1 else 1
+    even = step > 0 and chosen == list(range(chosen[0], chosen[-1] + 1, step))
+    return slice(chosen[0], chosen[-1] + 1, step) if even else chosen
 
 
 def _unique(found: Found, count: int) -> list[str] | None:

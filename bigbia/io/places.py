@@ -71,12 +71,18 @@ class Place:
                 return fs.cat_file(f"{path}/{name}")
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
+            except Exception as error:
+                # A bucket that may be read and not listed says "forbidden" of what is not there.
+                if not self.local and (isinstance(error, PermissionError) or getattr(error, "status", 0) in (403, 404)):
+                    return None
+                raise
 
     def has(self, name: str) -> bool:
         if self.local:
             return os.path.lexists(os.path.join(self.url, name))
         fs, path = self.remote
-        return fs.exists(f"{path}/{name}")
+        with storage_errors(self.url):
+            return fs.exists(f"{path}/{name}")
 
     def names(self) -> list[str]:
         """What lies directly in the folder, sorted; nothing where it cannot be listed."""
@@ -93,6 +99,8 @@ class Place:
         if self.local:
             with storage_errors(self.url):
                 return {key: (size, str(time)) for key, size, time in _walk(self.url, "")}
+        if self.url.startswith("http"):
+            return None  # fsspec would follow the links of web pages
         fs, path = self.remote
         try:
             fs.invalidate_cache(path)
@@ -148,5 +156,7 @@ class storage_errors:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError) and not isinstance(error, BigbiaError):
-            raise StorageError(f"{self.where}: cannot be read: {error.strerror or error}") from None
+        # Object stores raise what their libraries happen to: botocore's errors are no OSErrors.
+        if isinstance(error, Exception) and not isinstance(error, BigbiaError):
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+            raise StorageError(f"{self.where}: cannot be read: {reason}") from None

@@ -93,52 +93,81 @@ def _inside(shape: Sequence[int]) -> tuple[slice, ...]:
     return tuple(slice(0, n) for n in shape)
 
 
-def _mean(block: np.ndarray, factors: Sequence[int]) -> np.ndarray:
-    shape = tuple(-(-n // f) for n, f in zip(block.shape, factors))
+def _counts(block: np.ndarray, factors: Sequence[int], shape: Sequence[int]) -> np.ndarray:
+    """How many voxels each window holds."""
     counts = np.ones((1,) * block.ndim, np.int64)
     for axis, (n, f, m) in enumerate(zip(block.shape, factors, shape)):
         count = np.full(m, f, np.int64)
         count[-1:] = n - f * (m - 1)
         counts = counts * count.reshape([-1 if i == axis else 1 for i in range(block.ndim)])
+    return counts
+
+
+def _mean(block: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    shape = tuple(-(-n // f) for n, f in zip(block.shape, factors))
+    counts = _counts(block, factors, shape)
     if block.dtype.kind == "f":
-        total = np.zeros(shape, np.float64)
-        for part in _windows(block, factors):
-            total[_inside(part.shape)] += part
-        return (total / counts).astype(block.dtype)
-    # Quotients and remainders are summed apart, so that 64-bit values cannot overflow.
-    wide = np.uint64 if block.dtype.kind == "u" else np.int64
-    counts = counts.astype(wide)
-    if block.dtype.itemsize < 8:
-        total = np.zeros(shape, wide)
-        for part in _windows(block, factors):
-            total[_inside(part.shape)] += part.astype(wide)
-        quotient, rest = np.divmod(total, counts)
-    else:
-        quotient, remainders = np.zeros(shape, wide), np.zeros(shape, wide)
-        for part in _windows(block, factors):
-            where = _inside(part.shape)
-            q, r = np.divmod(part, np.broadcast_to(counts, shape)[where])
-            quotient[where] += q
-            remainders[where] += r
-        more, rest = np.divmod(remainders, counts)
-        quotient += more
-    twice = rest * wide(2)
-    up = (twice > counts) | ((twice == counts) & (quotient % wide(2) == 1))
-    return (quotient + up.astype(wide)).astype(block.dtype)
+        return (_sum(block, factors, np.zeros(shape, np.float64)) / counts).astype(block.dtype)
+    signed, most = block.dtype.kind == "i", math.prod(factors)
+    if block.dtype.itemsize == 8:
+        return _mean_of_64_bit(block, factors, counts.astype(np.int64 if signed else np.uint64))
+    small = block.dtype.itemsize <= 2 and most < 2**15  # the sum fits 32 bits, which are summed twice as fast
+    wide = np.dtype(f"{'i' if signed else 'u'}{4 if small else 8}")
+    total, counts = _sum(block, factors, np.zeros(shape, wide)), counts.astype(wide)
+    if (counts & (counts - 1)).any():
+        return _to_even(*np.divmod(total, counts), counts).astype(block.dtype)
+    # Halving alone makes windows of 1, 2, 4 and 8: (total + half - 1 + odd) >> shift is the same rounding.
+    shift = np.log2(counts).astype(wide)
+    out = total >> shift
+    out &= np.minimum(shift, 1)
+    out += np.maximum(counts >> wide.type(1), 1) - wide.type(1)
+    out += total
+    out >>= shift
+    return out.astype(block.dtype)
+
+
+def _sum(block: np.ndarray, factors: Sequence[int], total: np.ndarray) -> np.ndarray:
+    for part in _windows(block, factors):
+        total[_inside(part.shape)] += part
+    return total
+
+
+def _to_even(quotient: np.ndarray, rest: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    twice = rest + rest
+    return quotient + ((twice > counts) | ((twice == counts) & (quotient % 2 == 1)))
+
+
+def _mean_of_64_bit(block: np.ndarray, factors: Sequence[int], counts: np.ndarray) -> np.ndarray:
+    """Quotients and remainders are summed apart, so that nothing overflows."""
+    shape = tuple(-(-n // f) for n, f in zip(block.shape, factors))
+    counts = np.broadcast_to(counts, shape)
+    quotient, rest = np.zeros(shape, counts.dtype), np.zeros(shape, counts.dtype)
+    for part in _windows(block, factors):
+        where = _inside(part.shape)
+        q, r = np.divmod(part, counts[where])
+        quotient[where] += q
+        rest[where] += r
+    more, rest = np.divmod(rest, counts)
+    return _to_even(quotient + more, rest, counts).astype(block.dtype)
 
 
 def _mode(block: np.ndarray, factors: Sequence[int]) -> np.ndarray:
-    shape = tuple(-(-n // f) for n, f in zip(block.shape, factors))
     parts = _windows(block, factors)
     best = parts[0].copy()
-    most = np.zeros(shape, np.min_scalar_type(math.prod(factors)))
-    for part in parts:
+    mixed = np.zeros(best.shape, bool)
+    for part in parts[1:]:
         where = _inside(part.shape)
-        votes = np.zeros(part.shape, most.dtype)
-        for other in parts:
-            both = _inside(tuple(min(a, b) for a, b in zip(part.shape, other.shape)))
-            votes[both] += part[both] == other[both]
-        better = (votes > most[where]) | ((votes == most[where]) & (part < best[where]))
-        best[where][better] = part[better]
-        most[where][better] = votes[better]
+        mixed[where] |= part != best[where]
+    # Within objects and background all voxels of a window agree; only the others are counted.
+    at = np.nonzero(mixed)
+    there = np.array([np.all([i < n for i, n in zip(at, part.shape)], axis=0) for part in parts])
+    values = np.zeros(there.shape, block.dtype)
+    for i, part in enumerate(parts):
+        values[i, there[i]] = part[tuple(axis[there[i]] for axis in at)]
+    chosen, most = values[0].copy(), np.zeros(there.shape[1], np.int64)
+    for value, inside in zip(values, there):
+        votes = ((values == value) & there).sum(axis=0)
+        better = inside & ((votes > most) | ((votes == most) & (value < chosen)))
+        chosen[better], most[better] = value[better], votes[better]
+    best[at] = chosen
     return best

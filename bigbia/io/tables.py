@@ -122,7 +122,11 @@ def read_table(path: str | os.PathLike[str]) -> Any:
         if path.suffix == ".csv":
             import pandas
 
-            return pandas.read_csv(path, float_precision="round_trip")
+            # From pandas 3 on this is the default, and saying so is deprecated.
+            exact: dict[str, Any] = (
+                {} if int(pandas.__version__.split(".")[0]) >= 3 else {"float_precision": "round_trip"}
+            )
+            return pandas.read_csv(path, **exact)
         from pyarrow import parquet
 
         table = parquet.read_table(path)

@@ -52,7 +52,7 @@ def is_tiff(place: Place) -> bool:
             return file.read(4) in MAGIC
     fs, path = place.remote
     with storage_errors(place.url):
-        return fs.cat_file(path, start=0, end=4) in MAGIC
+        return fs.cat_file(path, start=0, end=4)[:4] in MAGIC
 
 
 def open_tiff(place: Place, level: int = 0, on_missing: str = "fill") -> tuple[TiffSource, TiffInfo]:
@@ -103,7 +103,8 @@ class TiffSource:
         lead = _leading_axes(series)
         small = page.nbytes <= (PIECE if page.is_tiled else WHOLE_PAGE)
         # Whole pages: how many axes count them. None: tiles or strips through tifffile's Zarr store.
-        self.paged = lead if lead is not None and small and series.transform is None else None
+        alone = series.transform is None and not series.is_multifile  # tifffile's store keeps few files open at once
+        self.paged = lead if lead is not None and small and alone else None
         self._start()
         if self.mapped:
             self.chunks = _piece(self.shape, series.axes, self.dtype.itemsize)
@@ -111,7 +112,12 @@ class TiffSource:
             self.chunks = (1,) * self.paged + self.shape[self.paged :]
         else:
             self.chunks = tuple(map(int, self._store(tif).chunks))
-        self.missing = sum(page is None for page in series) if self.paged is not None and tif.is_ome else 0
+        self.missing = sum(page is None for page in series) if tif.is_ome and not mapped else 0
+        if self.missing and self.paged is None and on_missing == "error":
+            raise InputError(
+                f"{place}: {self.missing} of {len(series)} pages are missing: restore them, or pass "
+                'on_missing="fill" to read zeros there'
+            )
         self.files = _files(place, series)
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr(("tiff", level, on_missing, place.url, self.files or os.urandom(16))).encode())
@@ -162,8 +168,9 @@ class TiffSource:
         """
         box = tuple((int(a), int(b)) for a, b in box)
         try:
-            if self.mapped:
+            if self.place.local:
                 self._check_unchanged()
+            if self.mapped:
                 offset, dtype = self.mapped
                 voxels = np.memmap(self.place.url, mode="r", dtype=dtype, offset=offset, shape=self.shape)
                 return np.array(voxels[slices(box)], self.dtype, order="C", copy=True)
