@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ steps:
   nuclei: {op: measure.label, label_image: mask}
   table:  {op: measure.regionprops_table, label_image: nuclei, intensity_image: input, spacing: um}
 save:
-  image: input
+  image: input     # a whole copy; without this line, only the smaller pyramid levels are written
   labels: {nuclei: nuclei}
   tables: {nuclei: table}
 """
@@ -51,9 +52,9 @@ class Found:
 
     def text(self) -> str:
         """A few lines for the terminal."""
-        pipeline = self.folder / "nuclei.yaml"
+        pipeline = shlex.quote(str(self.folder / "nuclei.yaml"))
         large = self.volumes[self.volumes >= SPECK]
-        half = f", half of these than {np.median(large):.0f} µm³" if len(large) else ""
+        half = f", {np.median(large):.0f} µm³ in the median" if len(large) else ""
         return "\n".join(
             [
                 f"{self.count} objects brighter than {self.threshold:.0f} (Otsu's threshold, smoothed with 0.5 µm).",
@@ -61,7 +62,7 @@ class Found:
                 "",
                 f"  {self.folder / 'nuclei.png'}     the picture",
                 f"  {self.folder / 'nuclei.zarr'}    image, labels and table; opens in napari and Fiji",
-                f"  {pipeline}    the pipeline that made them",
+                f"  {self.folder / 'nuclei.yaml'}    the pipeline that made them",
                 "",
                 "Next, the same on your own image:",
                 "  bigbia info cells.tif",
@@ -94,10 +95,10 @@ def run(folder: Path, *, overwrite: bool = False, progress: Any = None) -> Found
     from bigbia.run.pipeline import Pipeline
 
     recipe, store, picture = written
-    recipe.write_text(PIPELINE, encoding="utf-8")
-    pipeline = Pipeline.load(recipe)
+    pipeline = Pipeline.parse(PIPELINE, name=str(recipe))
     steps = pipeline.build(bigbia.open(path, axes=AXES, voxel_size=VOXEL_SIZE))
     bigbia.save(store, **pipeline.outputs(steps), overwrite=overwrite, progress=progress, pipeline=pipeline.text)
+    recipe.write_text(PIPELINE, encoding="utf-8")
 
     # The run left the threshold and the table behind; asking for them computes no voxel again.
     table, threshold = steps["table"], float(steps["cut"])

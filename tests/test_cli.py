@@ -12,7 +12,10 @@ import warnings
 from io import StringIO
 from types import SimpleNamespace
 
+import dask
+import matplotlib.image
 import numpy as np
+import pandas
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -30,6 +33,7 @@ from bigbia.errors import (
 )
 from bigbia.hyperstack import hyperstack
 from bigbia.run import operators
+from bigbia.run.pipeline import Pipeline
 from bigbia.run.progress import Bars, Lines, progress, speed
 
 PIPELINE = """\
@@ -45,7 +49,7 @@ def above(image: bigbia.graph.kinds.Image, low: float = 0) -> object:
     """Brighter than a number."""
     if low < 0:
         raise ParameterError(f"low={low}: must not be negative: give 0 or more")
-    return image > low
+    return (image > low).astype(np.uint8)
 
 
 @pytest.fixture
@@ -109,10 +113,10 @@ def test_run_passes_everything_on(calls):
         None,
     )
     assert saved["source"].identical(calls.image[0:1, 1:])
-    assert saved["labels"]["bright"].identical(calls.image[0:1, 1:] > 5)
+    assert saved["labels"]["bright"].identical((calls.image[0:1, 1:] > 5).astype(np.uint8))
     assert saved["pipeline"] == PIPELINE.replace("low: 10", "low: 5")
     assert "out.zarr: written in" in result.stdout
-    assert "labels/bright: 1 x 2 x 4 bool" in result.stdout
+    assert "labels/bright: 1 x 2 x 4 uint8" in result.stdout
     assert result.stderr == "bigbia: note: chunks are absent\n"
 
 
@@ -282,9 +286,9 @@ def test_the_examples_in_the_help_are_commands():
 
 def test_the_pipeline_in_the_help_is_one():
     lines = textwrap.dedent(re.search(r"^ +bigbia: 1$.*?\n\n", cli.run.help, re.M | re.S).group())
-    assert yaml.safe_load(lines) == yaml.safe_load(
-        demo.PIPELINE.replace("  image: input\n", "").replace(", spacing: um", "")
-    )
+    whole = yaml.safe_load(demo.PIPELINE)
+    del whole["save"]["image"], whole["steps"]["table"]["spacing"]
+    assert yaml.safe_load(lines) == whole
 
 
 def test_help_and_version_are_quick():
@@ -397,3 +401,82 @@ def test_demo_keeps_what_is_there(tmp_path):
     assert "--overwrite" in bigbia_command(f"demo {tmp_path}", code=4).stderr
     (tmp_path / "file").write_text("")
     assert "cannot be made" in bigbia_command(f"demo {tmp_path}/file/sub", code=5).stderr
+
+
+@pytest.fixture(scope="module")
+def finished_demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    return folder, bigbia_command(f"demo {folder}").stdout
+
+
+def test_demo_is_the_whole_array_reference(finished_demo):
+    import scipy.ndimage as ndi
+    import tifffile
+    from skimage.filters import threshold_otsu
+    from skimage.measure import label, regionprops_table
+
+    folder, text = finished_demo
+    image = tifffile.imread(demo.image_path())
+    smooth = ndi.gaussian_filter(image, [0.5 / 0.29, 0.5 / 0.26, 0.5 / 0.26], mode="nearest", output=np.float32)
+    cut = threshold_otsu(smooth)
+    nuclei = label(smooth > cut)
+    stored = bigbia.open(folder / "nuclei.zarr" / "labels" / "nuclei")
+    np.testing.assert_array_equal(stored.values, nuclei)
+    assert float(stored.z[1]) == 0.29
+    np.testing.assert_array_equal(bigbia.open(folder / "nuclei.zarr").values, image)
+    table = pandas.read_parquet(folder / "nuclei.zarr" / "tables" / "nuclei.parquet")
+    wanted = regionprops_table(nuclei, image, ["label", "area", "intensity_mean"], spacing=(0.29, 0.26, 0.26))
+    for column, values in wanted.items():
+        np.testing.assert_allclose(table[column], values, rtol=1e-9)
+    assert f"{nuclei.max()} objects brighter than {cut:.0f}" in text
+
+
+def test_demo_leaves_a_picture_and_a_pipeline(finished_demo):
+    folder, text = finished_demo
+    picture = matplotlib.image.imread(folder / "nuclei.png")
+    assert picture.shape[1] > 1500
+    assert (
+        len(np.unique((picture[..., :3] * 255).astype(np.uint8).reshape(-1, 3), axis=0)) > 500
+    )  # colours, not a blank
+    assert Pipeline.load(folder / "nuclei.yaml").text == (folder / "nuclei.zarr" / "pipeline.yaml").read_text()
+    assert str(folder / "nuclei.png") in text
+    assert "--overwrite" in bigbia_command(f"demo {folder}", code=4).stderr
+
+
+# ---- everything together ---------------------------------------------------------------------------------------------
+
+
+def test_synth_run_and_info_together(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bigbia_command("synth cells.zarr --shape 24,60,60 --seed 1 --block 16 --voxel-size '1, 0.5, 0.5 um' -q")
+    (tmp_path / "p.yaml").write_text(demo.PIPELINE.replace("  image: input ", "  #"))
+    command = "run p.yaml cells.zarr -o out.zarr --set smooth.sigma=1um --region y=0:50 --block 16 --threads 2"
+    result = bigbia_command(command)
+    assert "labels/nuclei: 24 x 50 x 60 uint32" in result.stdout
+    image = bigbia.open("cells.zarr").isel(y=slice(50))
+    smooth = bigbia.filters.gaussian(image, "1um")
+    nuclei = bigbia.measure.label(smooth > bigbia.filters.threshold_otsu(smooth))
+    np.testing.assert_array_equal(bigbia.open("out.zarr/labels/nuclei").values, nuclei.values)
+    assert "sigma: 1um" in (tmp_path / "out.zarr" / "pipeline.yaml").read_text()
+    found = json.loads(bigbia_command("info out.zarr --json").stdout)
+    assert (found["labels"], found["tables"]) == (["nuclei"], ["nuclei.parquet"])
+    found = json.loads(bigbia_command("info out.zarr/labels/nuclei --json").stdout)
+    assert found["voxel_size"] == {"z": 1.0, "y": 0.5, "x": 0.5}
+    before = (tmp_path / "out.zarr" / "pipeline.yaml").stat().st_mtime_ns
+    assert "--overwrite" in bigbia_command(command, code=4).stderr
+    assert (tmp_path / "out.zarr" / "pipeline.yaml").stat().st_mtime_ns == before
+    bigbia_command(command + " --overwrite -q")
+
+
+def test_explain_computes_nothing(tmp_path):
+    pytest.importorskip("bigbia.run.explain")
+    (tmp_path / "p.yaml").write_text(demo.PIPELINE)
+    line = f"explain {tmp_path}/p.yaml {demo.image_path()} --axes zyx --voxel-size '{demo.VOXEL_SIZE}' --block 32"
+    with dask.config.set(scheduler=refuse_to_compute):
+        text = bigbia_command(line).stdout
+    for word in ("threshold_otsu", "label", "task"):
+        assert word in text
+
+
+def refuse_to_compute(*args, **kwargs):
+    raise AssertionError("computed")

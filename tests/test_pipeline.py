@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import pandas
 import pytest
 import yaml
 from hypothesis import given
@@ -41,8 +42,6 @@ def number(label_image: Image, *, connectivity: int | None = None) -> Any:
 
 def table(label_image: Image, intensity_image: Image | None = None, properties: Sequence[str] = ("label",)) -> Any:
     """A table."""
-    import pandas
-
     return pandas.DataFrame({name: np.ravel(label_image) for name in properties})
 
 
@@ -442,3 +441,46 @@ save:
   labels: {nuclei: nuclei}
   tables: {nuclei: table}
 """
+
+
+@pytest.mark.parametrize("kind", ["numpy", "dask", "hyperstack"])
+def test_real_steps_are_the_real_calls(kind):
+    import dask.array as da
+
+    import bigbia
+    from bigbia.hyperstack import hyperstack
+
+    image: Any = np.random.default_rng(0).integers(0, 1000, (12, 20, 20)).astype(np.uint16)
+    sigma: Any = 1.5
+    if kind != "numpy":
+        image = da.from_array(image, chunks=7)
+    if kind == "hyperstack":
+        image, sigma = hyperstack(image, "zyx", voxel_size="1, 0.5, 0.5 um"), "0.5 um"
+    found = Pipeline.parse(REAL).override([f"smooth.sigma={sigma}"]).build(image)
+    smoothed = bigbia.filters.gaussian(image, sigma)
+    nuclei = bigbia.measure.label(smoothed > bigbia.filters.threshold_otsu(smoothed))
+    rows = bigbia.measure.regionprops_table(nuclei, image)
+    assert type(found["nuclei"]) is type(nuclei)
+    np.testing.assert_array_equal(np.asarray(found["nuclei"]), np.asarray(nuclei))
+    here, there = (t.compute() if hasattr(t, "compute") else t for t in (found["table"], rows))
+    assert pandas.DataFrame(here).equals(pandas.DataFrame(there))
+
+
+def test_real_operators_can_all_be_asked_for():
+    known = operators.operators()
+    assert {"filters.gaussian", "filters.threshold_otsu", "measure.label", "measure.regionprops_table"} <= set(known)
+    for name, function in known.items():
+        assert operators.summary(function), name
+        assert kinds.image_parameters(function), name
+        assert operators.manual(name, function).startswith(f"bigbia.{name}(")
+
+
+def test_real_several_results_are_refused():
+    text = REAL.replace("label_image: mask}", "label_image: mask, return_num: true}").replace("0.5 um", "2")
+    with pytest.raises(ParameterError, match="step 'table': 'nuclei' gives 2 results, an image is needed"):
+        Pipeline.parse(text).build(IMAGE)
+
+
+def test_real_length_without_a_voxel_size():
+    with pytest.raises(ParameterError, match=r"pipeline: step 'smooth': .*no voxel size"):
+        Pipeline.parse(REAL).build(IMAGE)

@@ -9,7 +9,7 @@ import numpy as np
 
 from bigbia import hyperstack
 from bigbia.errors import ParameterError
-from bigbia.graph.footprints import check_mode, footprint_of, radius
+from bigbia.graph.footprints import check_mode, footprint_of, pad, radius
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 from bigbia.graph.window import window
@@ -143,4 +143,10 @@ def median(image: Image, footprint: Any = None, *, mode: Mode = "nearest", cval:
 def _median(block: np.ndarray, footprint: np.ndarray, mode: str, cval: float) -> np.ndarray:
     from scipy import ndimage as ndi
 
-    return ndi.median_filter(block, footprint=footprint, mode=mode, cval=cval)
+    # SciPy's filter of a line that is shorter than the footprint reads beyond it (1.17); there the image is continued by hand.
+    margins = [(k, k) if n < k and k > 1 else (0, 0) for n, k in zip(block.shape, footprint.shape)]
+    if not any(m for m, _ in margins):
+        return ndi.median_filter(block, footprint=footprint, mode=mode, cval=cval)
+    padded = pad(block, margins, mode, cval)
+    core = tuple(slice(m, m + n) for (m, _), n in zip(margins, block.shape))
+    return ndi.median_filter(padded, footprint=footprint, mode=mode, cval=cval)[core]

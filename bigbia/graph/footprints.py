@@ -45,3 +45,10 @@ def footprint_of(footprint: Any, image: Any, what: str, *, full: bool) -> np.nda
 def radius(footprint: np.ndarray, image: Any, times: int = 1) -> list[int]:
     """Halo along each spatial axis of as many passes with the footprint; even sides reach further to one side, which is covered."""
     return [times * (footprint.shape[a] // 2) for a in hyperstack.spatial_axes(image)]
+
+
+def pad(block: np.ndarray, margins: Sequence[tuple[int, int]], mode: str, cval: float) -> np.ndarray:
+    """The block continued by one of SciPy's modes."""
+    if mode == "constant":
+        return np.pad(block, margins, mode="constant", constant_values=np.array(cval).astype(block.dtype))
+    return np.pad(block, margins, mode={"nearest": "edge", "reflect": "symmetric", "mirror": "reflect", "wrap": "wrap"}[mode])  # type: ignore[call-overload]

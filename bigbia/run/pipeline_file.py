@@ -100,7 +100,8 @@ class _Dumper(yaml.SafeDumper):
 
     def text(self, data: str) -> Any:
         ours = _Loader.yaml_implicit_resolvers.get(data[:1], [])
-        doubtful = any(pattern.match(data) for _, pattern in ours)
+        # Unusual line breaks too: only the double-quoted style writes them as what they are.
+        doubtful = any(pattern.match(data) for _, pattern in ours) or not data.isprintable()
         return self.represent_scalar("tag:yaml.org,2002:str", data, style='"' if doubtful else None)
 
 

@@ -1,0 +1,131 @@
+"""Every operator, once: what it is held to by test_contract.py.
+
+    Case(function, params)      the operator and its arguments
+    reference                   the same on a NumPy array, by SciPy or scikit-image; equal to the bit
+    dtypes                      of the images it is tried on
+    takes                       "image", or "labels": a label image and an intensity image
+    tasks                       most tasks a block of a big image
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import ndimage as ndi
+from skimage import filters, measure, morphology
+
+import bigbia
+
+ANY = ("bool", "uint8", "uint16", "int16", "int32", "float32", "float64")
+
+
+@dataclass(frozen=True)
+class Case:
+    function: Callable
+    params: dict[str, Any] = field(default_factory=dict)
+    reference: Callable[..., Any] | None = None
+    dtypes: tuple[str, ...] = ANY
+    takes: str = "image"
+    tasks: float = 1.0
+    dims: tuple[int, int] = (1, 4)
+
+    def __call__(self, image: Any) -> Any:
+        if self.takes == "labels":
+            return self.function(image, image, **self.params)
+        return self.function(image, **self.params)
+
+
+def linear(dtype: np.dtype) -> np.dtype:
+    return np.dtype("f8") if dtype == np.float64 or (dtype.kind in "iu" and dtype.itemsize >= 4) else np.dtype("f4")
+
+
+def _gaussian(a, **kw):
+    kw = {"mode": "nearest", **kw}
+    return ndi.gaussian_filter(a, output=linear(a.dtype), **kw)
+
+
+def _sobel(a, **kw):
+    return filters.sobel(a.astype(linear(a.dtype)), **kw)
+
+
+def _median(a, footprint=None, mode="nearest"):
+    footprint = np.ones((footprint,) * a.ndim) if footprint else ndi.generate_binary_structure(a.ndim, a.ndim)
+    if min(a.shape) >= max(footprint.shape):
+        return ndi.median_filter(a, footprint=footprint, mode=mode)
+    # SciPy 1.17 reads beyond a line that is shorter than the footprint
+    r = max(footprint.shape)
+    padded = np.pad(a, r, mode={"nearest": "edge", "mirror": "reflect", "wrap": "wrap"}[mode])
+    return ndi.median_filter(padded, footprint=footprint, mode=mode)[(slice(r, -r),) * a.ndim]
+
+
+def canonical(labels: np.ndarray) -> np.ndarray:
+    """Renumbered by first voxel in raster order: scikit-image leaves that order for integer images with an axis of length 1."""
+    values, first = np.unique(labels, return_index=True)
+    first = first[values > 0]
+    values = values[values > 0]
+    table = np.zeros(int(labels.max(initial=0)) + 1, np.uint32)
+    table[values[np.argsort(first)]] = np.arange(1, len(values) + 1)
+    return table[labels]
+
+
+def _label(a, connectivity=None, background=0):
+    if a.ndim > 3 and a.dtype != bool:
+        return _label_by_value(a, connectivity, background)
+    return canonical(measure.label(a, connectivity=connectivity, background=background))
+
+
+def _label_by_value(a, connectivity, background):
+    """scikit-image labels integers in up to 3 axes; the same rule in 4."""
+    structure = ndi.generate_binary_structure(a.ndim, connectivity or a.ndim)
+    out = np.zeros(a.shape, np.int64)
+    for value in np.unique(a[a != background]):
+        part = ndi.label(a == value, structure)[0]
+        out[part > 0] = part[part > 0] + out.max()
+    return canonical(out)
+
+
+def _morphology(name):
+    def reference(a, footprint=None, mode="reflect"):
+        fp = np.ones((footprint,) * a.ndim, bool) if footprint else None
+        if mode == "wrap":  # scikit-image's modes for footprints of its own
+            r = footprint // 2 * 2
+            padded = np.pad(a, r, mode="wrap")
+            return getattr(morphology, name)(padded, fp)[tuple(slice(r, r + n) for n in a.shape)]
+        return getattr(morphology, name)(a, fp, mode=mode)
+
+    return reference
+
+
+CASES = {
+    "gaussian": Case(bigbia.filters.gaussian, {"sigma": 1.3}, _gaussian),
+    "gaussian-reflect": Case(bigbia.filters.gaussian, {"sigma": 2, "mode": "reflect"}, _gaussian),
+    "gaussian-mirror": Case(bigbia.filters.gaussian, {"sigma": 2, "mode": "mirror"}, _gaussian),
+    "gaussian-constant": Case(bigbia.filters.gaussian, {"sigma": 1, "mode": "constant", "cval": 7.5}, _gaussian),
+    "gaussian-wrap": Case(bigbia.filters.gaussian, {"sigma": 2, "mode": "wrap"}, _gaussian),
+    "gaussian-none": Case(bigbia.filters.gaussian, {"sigma": 0}, lambda a, sigma: a.astype(linear(a.dtype))),
+    "median": Case(bigbia.filters.median, {}, _median),
+    "median-even": Case(bigbia.filters.median, {"footprint": 4, "mode": "mirror"}, _median, ("uint8", "float32")),
+    "median-wrap": Case(bigbia.filters.median, {"footprint": 3, "mode": "wrap"}, _median, ("uint8", "float32")),
+    "sobel": Case(bigbia.filters.sobel, {}, _sobel),
+    "sobel-axis": Case(bigbia.filters.sobel, {"axis": 0}, _sobel),
+    "threshold_otsu": Case(
+        bigbia.filters.threshold_otsu, {}, filters.threshold_otsu, ("uint8", "uint16", "int16", "int32", "float32", "float64"), tasks=4.5
+    ),
+    "label": Case(bigbia.measure.label, {}, _label, ("bool", "uint8", "int16", "int32"), tasks=4.0),
+    "label-faces": Case(bigbia.measure.label, {"connectivity": 1}, _label, ("bool", "uint8", "int32"), tasks=4.0),
+    "label-background": Case(bigbia.measure.label, {"background": 5}, _label, ("uint8", "int16"), tasks=4.0),
+    "regionprops_table": Case(bigbia.measure.regionprops_table, {}, None, ("uint8", "int32"), "labels", tasks=1.2),
+    **{
+        name: Case(getattr(bigbia.morphology, name), {}, _morphology(name))
+        for name in ("erosion", "dilation", "opening", "closing", "white_tophat")
+    },
+    "erosion-4": Case(bigbia.morphology.erosion, {"footprint": 4}, _morphology("erosion"), ("bool", "uint8", "float32")),
+    "dilation-4": Case(bigbia.morphology.dilation, {"footprint": 4}, _morphology("dilation"), ("bool", "uint8", "float32")),
+    "opening-4": Case(bigbia.morphology.opening, {"footprint": 4}, _morphology("opening"), ("bool", "uint8", "float32")),
+    "closing-wrap": Case(bigbia.morphology.closing, {"footprint": 3, "mode": "wrap"}, _morphology("closing"), ("uint8",)),
+    "tophat-constant": Case(bigbia.morphology.white_tophat, {"footprint": 3, "mode": "constant"}, _morphology("white_tophat"), ("uint16",)),
+    "histogram": Case(bigbia.exposure.histogram, {}, None, ("uint8", "int16", "float32"), tasks=4.5),
+}
