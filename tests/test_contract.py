@@ -102,7 +102,7 @@ def test_building_reads_nothing(case):
 
 @every_case
 def test_tasks_a_block(case):
-    array = image("noise", (64, 64, 64), case.dtypes[0], 0)
+    array = image("noise", (40, 40, 40), case.dtypes[0], 0)
     lazy = from_source(Array(array), 4)
     result = case(lazy)
     parts = result if isinstance(result, tuple) else (result,)

@@ -39,7 +39,8 @@ def held(stage: Stage, live: Mapping[str, da.Array], scheduler: Any) -> Stage:
         hold = Hold(node)
         if not hold.complete:
             array = live[node.name]
-            written = array.map_blocks(_write, folder=hold.folder, dtype=bool, chunks=tuple((1,) * len(c) for c in array.chunks))
+            ones = tuple((1,) * len(c) for c in array.chunks)
+            written = array.map_blocks(_write, folder=hold.folder, dtype=bool, chunks=ones, meta=np.empty((0,) * array.ndim, bool))
             if isinstance(scheduler, str):
                 written.compute(scheduler=scheduler)
             else:

@@ -115,13 +115,13 @@ class Stage:
         return out
 
 
-def kept_name(i: int, index: Index) -> str:
-    return f"kept{i}/" + ".".join(map(str, index))
-
-
 def block_name(kind: str, index: Index) -> str:
     """A record's file name: one folder a kind."""
     return f"{kind}/" + (".".join(map(str, index)) or "0")
+
+
+def kept_name(i: int, index: Index) -> str:
+    return block_name(f"kept{i}", index)
 
 
 @dataclass(frozen=True, eq=False)

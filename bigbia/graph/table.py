@@ -40,6 +40,7 @@ class TableGraph(Mapping):
 
     def __init__(self, parts: Sequence[Part], live: Mapping[str, da.Array], attributes: Mapping[str, str]) -> None:
         self.parts, self.live, self.attributes = tuple(parts), dict(live), dict(attributes)
+        self._made: dict = {}
         self.name = "bigbia-table-" + tokenize([(p.stage.token, p.frame, dict(p.columns)) for p in parts])
 
     def __dask_tokenize__(self) -> str:
@@ -66,20 +67,22 @@ class TableGraph(Mapping):
                 k += 1
         return tasks
 
+    def keys(self) -> Any:
+        # Asked for once when the table is computed: by then stages may have been finished, or their folders removed.
+        self._made = self._tasks()
+        return self._made.keys()
+
     def __getitem__(self, key: Any) -> Any:
-        return self._tasks()[key]
+        return self._made[key] if self._made else self._tasks()[key]
 
     def __iter__(self) -> Iterator:
-        return iter(self._tasks())
+        return iter(self.keys())
 
     def __len__(self) -> int:
-        return len(self._tasks())
+        return len(self._made or self._tasks())
 
-    def items(self) -> Any:
-        return self._tasks().items()
-
-    def keys(self) -> Any:
-        return self._tasks().keys()
+    def __reduce__(self) -> tuple:
+        return (TableGraph, (self.parts, self.live, self.attributes))
 
     def as_dataframe(self) -> Any:
         """The lazy table."""

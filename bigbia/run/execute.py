@@ -156,7 +156,7 @@ class Cluster:
             running.add(future)
             return True
 
-        running = as_completed(raise_errors=False)
+        running = as_completed(loop=self.client.loop, raise_errors=False)
         try:
             for _ in range(IN_FLIGHT * count):
                 if not submit():

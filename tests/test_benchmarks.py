@@ -1,0 +1,80 @@
+"""The benchmark runs, measures, and finds that bigbia and the script in memory agree. No time is judged."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MAIN_JOB = Path(__file__).parents[1] / "benchmarks" / "main_job.py"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The main job at 64^3 in eight blocks, once: its folder of results, and what it left of its images."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    words = ["--size=64", "--chunk=16", "--block=32", "--repeats=1", "--peers=bigbia,memory", "--limit=100"]
+    places = ["--out", str(folder / "results"), "--data", str(folder / "data")]
+    run = subprocess.run([sys.executable, str(MAIN_JOB), *words, *places], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr + run.stdout
+    return folder
+
+
+def results(folder):
+    return json.loads((folder / "results" / "main_job.json").read_text())
+
+
+def test_results_agree(small):
+    agreement = results(small)["agreement"]["bigbia"]
+    assert agreement["labels_equal"]
+    assert agreement["table_equal"]
+    assert agreement["objects"] == results(small)["drawn"] > 1
+    names = {name.split("-")[0] for name in agreement["columns"]}
+    assert names == {"label", "area", "bbox", "centroid", "intensity_mean"}
+
+
+def test_runs_are_measured(small):
+    found = results(small)
+    for peer in ("bigbia", "memory"):
+        (run,) = found["runs"][peer]
+        assert run["finished"]
+        assert 0 < run["wall"] < 100
+        assert run["cpu"] > 0
+        assert 20 << 20 < run["peak"] < 4 << 30
+        assert sum(seconds for _, seconds in run["steps"]) == pytest.approx(run["wall"], abs=0.1)
+    assert found["tasks"]["bigbia"][0]["blocks"] == 8
+    assert found["settings"]["memory"] == "1 GiB"
+
+
+def test_files(small):
+    text = (small / "results" / "main_job.md").read_text()
+    assert "labels equal to the bit" in text
+    assert "| bigbia |" in text
+    assert (small / "results" / "main_job.png").read_bytes().startswith(b"\x89PNG")
+    for word in (str(small), str(MAIN_JOB.parents[1])):
+        assert word not in text
+        assert word not in (small / "results" / "main_job.json").read_text()
+    assert not (small / "data").exists()
+
+
+def test_a_peer_that_does_not_finish_is_stopped(monkeypatch):
+    monkeypatch.syspath_prepend(MAIN_JOB.parent)
+    from measure import measure
+
+    script = "import time; print(time.time(), 'sleep', flush=True); time.sleep(60)"
+    run = measure([sys.executable, "-c", script], limit=1)
+    assert run["timed_out"]
+    assert not run["finished"]
+    assert run["steps"][-1][0] == "sleep"
+    assert 1 <= run["wall"] < 30
+
+
+def test_memory_is_that_of_the_measured_process_alone(monkeypatch):
+    monkeypatch.syspath_prepend(MAIN_JOB.parent)
+    from measure import measure
+
+    held = bytearray(300 << 20)  # Linux would count it towards a process started from here
+    assert measure([sys.executable, "-c", "pass"], limit=60)["peak"] < 100 << 20
+    assert measure([sys.executable, "-c", "bytearray(150 << 20)"], limit=60)["peak"] > 150 << 20
+    assert len(held)
