@@ -29,14 +29,17 @@ def _write(block: np.ndarray, folder: scratch.Folder, block_id: tuple[int, ...] 
     return np.zeros((1,) * block.ndim, bool)
 
 
-def held(stage: Stage, live: Mapping[str, da.Array], scheduler: Any) -> Stage:
-    """The same stage, reading the blocks of live arrays from scratch, where they are put first. `scheduler` is Dask's name of one, or a client."""
+def held(stage: Stage, live: Mapping[str, da.Array], scheduler: Any, holds: dict[str, Hold]) -> Stage:
+    """The same stage, reading the blocks of live arrays from scratch, where they are put first.
+
+    `scheduler` is Dask's name of one, or a client; `holds` keeps what is held for the next stage.
+    """
     leaves = [n for n in consumers_first(*stage.inputs) if isinstance(n, Live)]
     if not leaves:
         return stage
     stored: dict[str, Node] = {}
     for node in leaves:
-        hold = Hold(node)
+        hold = holds.setdefault(node.token, Hold(node))
         if not hold.complete:
             array = live[node.name]
             ones = tuple((1,) * len(c) for c in array.chunks)

@@ -17,7 +17,7 @@ import dask.array as da
 from bigbia import config
 from bigbia.errors import BigbiaError, BlockError, ParameterError
 from bigbia.graph.boxes import Index, describe, morton, volume, whole
-from bigbia.graph.hold import held
+from bigbia.graph.hold import Hold, held
 from bigbia.graph.stages import Stage, stages_of
 
 IN_FLIGHT = 4  # tasks submitted for each thread
@@ -41,10 +41,11 @@ def execute(
     for stage in stages:
         for s in [*stages_of(stage.inputs), stage]:
             order.setdefault(s.token, s)
+    holds: dict[str, Hold] = {}
     with workers(scheduler) as pool:
         for stage in order.values():
             if not stage.complete:
-                run_stage(held(stage, live or {}, pool.compute), pool, progress, (done_steps or {}).get(stage.token, ()))
+                run_stage(held(stage, live or {}, pool.compute, holds), pool, progress, (done_steps or {}).get(stage.token, ()))
 
 
 def run_stage(stage: Stage, pool: Any, progress: Any = None, skip: Sequence[str] = ()) -> None:
