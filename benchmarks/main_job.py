@@ -202,8 +202,8 @@ def written(results: dict[str, Any]) -> list[str]:
         f"# The main job at {size}^3",
         "",
         f"Synthetic nuclei, {size}^3 voxels of uint16 in chunks of {min(size, asked['chunk'])}^3: Gaussian (sigma 2, "
-        "nearest, float32), Otsu, label (26 neighbours), table (area, box, centroid, mean intensity); labels to Zarr (uint32, "
-        "the same chunks and codec), table to Parquet. "
+        "nearest, float32), Otsu, label (26 neighbours), table (area, box, centroid, mean intensity); labels to Zarr "
+        "(uint32, the same chunks and codec), table to Parquet. "
         f"Every run is a fresh process, imports included; median (smallest..largest) of {asked['repeats']}, the peers "
         f"in turn. bigbia's memory setting: {asked['memory']}. Made by `python benchmarks/main_job.py`.",
         "",

@@ -351,8 +351,14 @@ def cmdline(process: psutil.Process) -> list[str]:
         return []
 
 
-def slurm() -> str:
-    """Why there is no SLURM to submit to; empty where there is."""
+@pytest.fixture(scope="module")
+def slurm() -> None:
+    """A SLURM to submit to; without one the test is skipped."""
+    if why := no_slurm():
+        pytest.skip(why)
+
+
+def no_slurm() -> str:
     if shutil.which("sbatch") is None:
         return "SLURM is not installed"
     try:
@@ -364,9 +370,7 @@ def slurm() -> str:
 
 @needs_openssl
 @pytest.mark.cluster
-def test_slurm_script_on_slurm(volume):
-    if why := slurm():
-        pytest.skip(why)
+def test_slurm_script_on_slurm(slurm, volume):
     folder = volume.parent  # where all nodes see it, on a single machine
     size = ["--nodes=1", "--ntasks-per-node=2", "--cpus-per-task=1", "--mem-per-cpu=900M", "--time=10"]
     command = ["sbatch", "--parsable", *size, f"--output={folder}/slurm.log", str(SBATCH)]

@@ -41,7 +41,9 @@ class Runs:
 def components(block: np.ndarray, connectivity: int, background: float = 0) -> Runs:
     """Label the voxels that differ from `background`; neighbours share at most `connectivity` steps and have one value."""
     shape = block.shape
-    if block.ndim == 0 or block.size == 0:
+    # An array of one repeated value (strides 0) stands for an empty part of a sparse image: nothing to look at.
+    nothing = block.size and not any(block.strides) and block.flat[0] == background
+    if block.ndim == 0 or block.size == 0 or nothing:
         lines = int(np.prod(shape[:-1], dtype=np.int64)) if block.ndim else 0
         none = np.empty(0, np.int32)
         return Runs(shape, np.zeros(lines + 1, np.int64), none, none, none, np.empty(0, np.int64))

@@ -1,0 +1,162 @@
+"""Labels: equal to scikit-image number for number, whatever the cut; real masks; numbers and places beyond 32 bits."""
+
+from __future__ import annotations
+
+import time
+
+import dask.array as da
+import numpy as np
+import pytest
+import tifffile
+from cases import canonical
+from skimage import measure
+from strategies import KINDS, image
+
+import bigbia
+from bigbia.graph import merge
+from bigbia.graph.boxes import Grid
+from bigbia.graph.dask import from_source
+from bigbia.graph.merge import Components
+from bigbia.graph.regions import Literal
+from bigbia.graph.stages import tasks
+from bigbia.io.synthetic import source
+
+
+def random_cuts(rng, n):
+    kind = rng.integers(0, 4)
+    if kind == 0:
+        return (n,)
+    if kind == 1 and n < 30:
+        return (1,) * n
+    places = sorted(set(rng.integers(1, n, rng.integers(0, 6)).tolist())) if n > 1 else []
+    return tuple(np.diff([0, *places, n]).tolist())
+
+
+def labelled(array, grid, connectivity, background=0):
+    """Through the stage's own tasks, in one thread: a thousand cases in seconds."""
+    stage = Components(Literal(array), grid, connectivity, background, np.dtype("u4"))
+    for step, index in tasks(stage):
+        stage.task(step, index)
+    return stage.left("labels", tuple((0, n) for n in array.shape)), int(stage.left("count", ()))
+
+
+def check_random_cases(seconds, seed):
+    rng = np.random.default_rng(seed)
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        ndim = int(rng.integers(1, 5))
+        shape = tuple(int(n) for n in rng.integers(1, {1: 80, 2: 20, 3: 10, 4: 5}[ndim], ndim))
+        dtype = "bool" if ndim == 4 else str(rng.choice(["bool", "uint8", "int32"]))
+        array = image(str(rng.choice(KINDS)), shape, dtype, int(rng.integers(2**31)))
+        if dtype != "bool":
+            array = array % int(rng.integers(2, 5)) - int(dtype == "int32")
+        connectivity = int(rng.integers(1, ndim + 1))
+        background = int(rng.integers(0, 2)) if dtype != "bool" else 0
+        expected = canonical(measure.label(array, background=background, connectivity=connectivity))
+        got, n = labelled(array, Grid(tuple(random_cuts(rng, m) for m in shape)), connectivity, background)
+        np.testing.assert_array_equal(got, expected)
+        assert n == expected.max(initial=0)
+        count += 1
+    return count
+
+
+def test_random_cases():
+    assert check_random_cases(15, 0) > 50
+
+
+@pytest.mark.slow
+def test_thousands_of_random_cases():
+    print(check_random_cases(240, 1), "cases")
+
+
+@pytest.mark.parametrize("kind", ["spiral", "shells", "percolation", "checkerboard"])
+@pytest.mark.parametrize("chunks", [7, 16, (33, 5, 40)])
+def test_adversaries(kind, chunks):
+    volume = source(kind, (33, 34, 40))
+    lazy = from_source(volume, chunks)
+    whole = volume.read(tuple((0, n) for n in volume.shape))
+    for connectivity in (1, 3):
+        got = bigbia.measure.label(lazy, connectivity=connectivity).compute(scheduler="sync")
+        np.testing.assert_array_equal(got, measure.label(whole, connectivity=connectivity))
+
+
+MASKS = [
+    "bbbc007/masks/A9_p5d_(cropped_1).tif",
+    "cells3d_nuclei/nuclei_label.tif",
+    "gala_fib_em/train-gt.tif",
+    "gala_fib_em/train-ws.tif",
+    "maize_2d/maize_clsm_labels.tif",
+    "stardist_3d/mask3d.tif",
+    "stardist_dsb2018/mask2d.tif",
+]
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_real_masks(data, name):
+    labels = np.squeeze(tifffile.imread(data / name))
+    if labels.dtype.kind == "f":
+        labels = labels.astype("i4")
+    for array in (labels, labels > 0):
+        for connectivity in (1, labels.ndim):
+            lazy = da.from_array(array, chunks=tuple(max(1, n // 3 + 1) for n in array.shape))
+            got, count = bigbia.measure.label(lazy, connectivity=connectivity, return_num=True)
+            expected, n = measure.label(array, background=0, connectivity=connectivity, return_num=True)
+            np.testing.assert_array_equal(got.compute(), expected)
+            assert count.compute() == n
+
+
+class Sparse:
+    """2**40 voxels, all 0 but for a few places."""
+
+    shape = (2**20, 2**20)
+    chunks = (2**13, 2**15)
+    dtype = np.dtype(bool)
+    token = "sparse"
+    places = ((5, 7), (5, 8), (2**13 - 1, 2**15 - 1), (2**13, 2**15), (2**19, 3), (2**20 - 1, 2**20 - 1))
+
+    def read(self, box):
+        here = [p for p in self.places if all(a <= i < b for i, (a, b) in zip(p, box))]
+        shape = tuple(b - a for a, b in box)
+        if not here:
+            return np.broadcast_to(np.bool_(False), shape)
+        block = np.zeros(shape, bool)
+        for p in here:
+            block[tuple(i - a for i, (a, _) in zip(p, box))] = True
+        return block
+
+
+def test_objects_and_numbers_past_two_to_the_32(monkeypatch):
+    """Places past 2**32 come from the store; numbers past it from roots that are said to come before."""
+    lazy = from_source(Sparse(), Sparse.chunks)
+    labels = bigbia.measure.label(lazy, dtype="uint64")
+    places = [*Sparse.places[:4], *Sparse.places[4:]]
+    assert [int(labels[p].compute()) for p in places] == [1, 1, 2, 2, 3, 4]
+
+    base = 2**33
+    scan = Components._scan
+
+    def many_before(self, k, index):
+        scan(self, k, index)
+        if k == 0:
+            for b in range(self.grid.numblocks[0]):
+                name = merge.block_name("ahead0", (b,))
+                self.folder.write(name, {"ahead": self.folder.read(name)["ahead"] + base})
+            self._check(base + int(self.folder.read(merge.block_name("scan0", ()))["count"]))
+
+    monkeypatch.setattr(Components, "_scan", many_before)
+    array = np.random.default_rng(0).random((30, 40, 20)) < 0.2
+    expected = bigbia.measure.label(array, connectivity=1)
+    got = bigbia.measure.label(da.from_array(array, chunks=9), connectivity=1, dtype="uint64").compute()
+    np.testing.assert_array_equal(got, np.where(expected, expected + np.uint64(base), 0))
+    with pytest.raises(bigbia.errors.RunError, match=r'do not fit uint32 .*dtype="uint64"'):
+        bigbia.measure.label(da.from_array(array, chunks=9), connectivity=1).compute()
+
+
+def test_over_all_joins_time():
+    from bigbia.hyperstack import hyperstack
+
+    array = np.random.default_rng(0).random((3, 8, 9)) < 0.4
+    stack = hyperstack(da.from_array(array, chunks=(1, 4, 4)), "tyx")
+    np.testing.assert_array_equal(bigbia.measure.label(stack, over="all"), measure.label(array))
+    each = bigbia.measure.label(stack)
+    np.testing.assert_array_equal(each, np.stack([measure.label(a) for a in array]))
