@@ -248,7 +248,7 @@ def unfinished(results: dict[str, Any]) -> list[str]:
         last = several[-1]
         if not last["finished"]:
             what = f"stopped after {results['settings']['limit']:g} s" if last["timed_out"] else "failed"
-            out += [f"{TITLES[peer]}: {what}, at the step \"{last['steps'][-1][0]}\", and was not asked again.", ""]
+            out += [f'{TITLES[peer]}: {what}, at the step "{last["steps"][-1][0]}", and was not asked again.', ""]
     return out
 
 
@@ -300,7 +300,8 @@ def picture(path: Path, results: dict[str, Any]) -> None:
             rows.append(row | {"value": middle, "low": min(values), "high": max(values)})
         panels.append((name, unit, rows))
     about = results["machine"]
-    note = f"median and range of {asked['repeats']}; {about['cores']} cores, {about['date']}; hatched: stopped"
+    note = f"median and range of {asked['repeats']}; {about['cores']} cores, {about['date']}"
+    note += "; hatched: stopped, not to scale" if any(r["cut"] for _, _, rows in panels for r in rows) else ""
     report.bars(path, f"Gaussian, Otsu, label, table at {asked['size']}³", panels, note)
 
 

@@ -66,7 +66,10 @@ def write(folder: Path, name: str, lines: Sequence[str], results: dict[str, Any]
 
 
 def bars(path: Path, title: str, panels: Sequence[tuple[str, str, list[dict[str, Any]]]], note: str) -> None:
-    """Horizontal bars side by side: (title, axis, [{name, value, low, high, text, cut}]); `cut` ones were stopped."""
+    """Horizontal bars side by side: (title, axis, [{name, value, low, high, text, cut}]).
+
+    A `cut` one was stopped; it is drawn not much longer than the others, or they could not be told apart.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -76,6 +79,8 @@ def bars(path: Path, title: str, panels: Sequence[tuple[str, str, list[dict[str,
     figure, axes = plt.subplots(1, len(panels), figsize=(11, 1.8 + 0.75 * count), layout="constrained")
     figure.suptitle(title, fontsize=14)
     for axis, (name, unit, rows) in zip(axes, panels):
+        longest = 1.5 * max((r["high"] for r in rows if not r["cut"]), default=float("inf"))
+        rows = [r | {k: min(r[k], longest) for k in ("value", "low", "high")} if r["cut"] else r for r in rows]
         top = max(r["high"] for r in rows)
         for y, row in enumerate(rows):
             color = "#1f77b4" if row["name"] == "bigbia" else "#a0a0a0"
@@ -88,7 +93,7 @@ def bars(path: Path, title: str, panels: Sequence[tuple[str, str, list[dict[str,
         axis.set_xlabel(unit, fontsize=11)
         axis.set_yticks(range(count), [r["name"] for r in rows], fontsize=12)
         axis.invert_yaxis()
-        axis.set_xlim(0, 1.3 * top)
+        axis.set_xlim(0, 1.35 * top)
         axis.spines[["top", "right"]].set_visible(False)
     figure.supxlabel(note, fontsize=9, color="#404040")
     figure.savefig(path, dpi=130)

@@ -1,7 +1,7 @@
 """bigbia: image analysis for hyperstacks (t, c, z, y, x) that do not fit in memory.
 
-You write scikit-image; it runs lazily, block by block, on threads or a cluster's Dask workers, over OME-Zarr, in bounded memory, and the answer
-never depends on how the data are cut.
+You write scikit-image; it runs lazily, block by block, on threads or a cluster's Dask workers, over OME-Zarr, in
+bounded memory, and the answer never depends on how the data are cut.
 
     import bigbia
 
@@ -36,12 +36,12 @@ _PUBLIC = {
 }
 __all__ = sorted([*_PUBLIC, "__version__"])
 
-if TYPE_CHECKING:
-    from bigbia import config, errors, exposure, filters, hyperstack, io, measure, morphology
-    from bigbia.graph.window import window
-    from bigbia.io.opening import open
-    from bigbia.run.explain import explain
-    from bigbia.run.save import save
+if TYPE_CHECKING:  # so that editors and type checkers know the names
+    from bigbia import config, errors, exposure, filters, hyperstack, io, measure, morphology  # noqa: F401
+    from bigbia.graph.window import window  # noqa: F401
+    from bigbia.io.opening import open  # noqa: F401
+    from bigbia.run.explain import explain  # noqa: F401
+    from bigbia.run.save import save  # noqa: F401
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,7 @@
 """Defaults, under `bigbia.` in dask.config.
 
-`dask.config.set({"bigbia.memory": "2 GiB"})`, the environment (`BIGBIA_MEMORY=2GiB`) or Dask's own YAML files change them.
+`dask.config.set({"bigbia.memory": "2 GiB"})`, the environment (`BIGBIA_MEMORY=2GiB`) or Dask's own YAML files change
+them.
 
 | key | default | meaning |
 |---|---|---|

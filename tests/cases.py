@@ -1,10 +1,10 @@
 """Every operator, once: what it is held to by test_contract.py.
 
-    Case(function, params)      the operator and its arguments
-    reference                   the same on a NumPy array, by SciPy or scikit-image; equal to the bit
-    dtypes                      of the images it is tried on
-    takes                       "image", or "labels": a label image and an intensity image
-    tasks                       most tasks a block of a big image
+Case(function, params)      the operator and its arguments
+reference                   the same on a NumPy array, by SciPy or scikit-image; equal to the bit
+dtypes                      of the images it is tried on
+takes                       "image", or "labels": a label image and an intensity image
+tasks                       most tasks a block of a big image
 """
 
 from __future__ import annotations
@@ -62,7 +62,10 @@ def _median(a, footprint=None, mode="nearest"):
 
 
 def canonical(labels: np.ndarray) -> np.ndarray:
-    """Renumbered by first voxel in raster order: scikit-image leaves that order for integer images with an axis of length 1."""
+    """Renumbered by first voxel in raster order.
+
+    Scikit-image leaves that order for integer images with an axis of length 1.
+    """
     values, first = np.unique(labels, return_index=True)
     first = first[values > 0]
     values = values[values > 0]
@@ -112,7 +115,11 @@ CASES = {
     "sobel": Case(bigbia.filters.sobel, {}, _sobel),
     "sobel-axis": Case(bigbia.filters.sobel, {"axis": 0}, _sobel),
     "threshold_otsu": Case(
-        bigbia.filters.threshold_otsu, {}, filters.threshold_otsu, ("uint8", "uint16", "int16", "int32", "float32", "float64"), tasks=4.5
+        bigbia.filters.threshold_otsu,
+        {},
+        filters.threshold_otsu,
+        ("uint8", "uint16", "int16", "int32", "float32", "float64"),
+        tasks=4.5,
     ),
     "label": Case(bigbia.measure.label, {}, _label, ("bool", "uint8", "int16", "int32"), tasks=4.0),
     "label-faces": Case(bigbia.measure.label, {"connectivity": 1}, _label, ("bool", "uint8", "int32"), tasks=4.0),
@@ -122,10 +129,20 @@ CASES = {
         name: Case(getattr(bigbia.morphology, name), {}, _morphology(name))
         for name in ("erosion", "dilation", "opening", "closing", "white_tophat")
     },
-    "erosion-4": Case(bigbia.morphology.erosion, {"footprint": 4}, _morphology("erosion"), ("bool", "uint8", "float32")),
-    "dilation-4": Case(bigbia.morphology.dilation, {"footprint": 4}, _morphology("dilation"), ("bool", "uint8", "float32")),
-    "opening-4": Case(bigbia.morphology.opening, {"footprint": 4}, _morphology("opening"), ("bool", "uint8", "float32")),
-    "closing-wrap": Case(bigbia.morphology.closing, {"footprint": 3, "mode": "wrap"}, _morphology("closing"), ("uint8",)),
-    "tophat-constant": Case(bigbia.morphology.white_tophat, {"footprint": 3, "mode": "constant"}, _morphology("white_tophat"), ("uint16",)),
+    "erosion-4": Case(
+        bigbia.morphology.erosion, {"footprint": 4}, _morphology("erosion"), ("bool", "uint8", "float32")
+    ),
+    "dilation-4": Case(
+        bigbia.morphology.dilation, {"footprint": 4}, _morphology("dilation"), ("bool", "uint8", "float32")
+    ),
+    "opening-4": Case(
+        bigbia.morphology.opening, {"footprint": 4}, _morphology("opening"), ("bool", "uint8", "float32")
+    ),
+    "closing-wrap": Case(
+        bigbia.morphology.closing, {"footprint": 3, "mode": "wrap"}, _morphology("closing"), ("uint8",)
+    ),
+    "tophat-constant": Case(
+        bigbia.morphology.white_tophat, {"footprint": 3, "mode": "constant"}, _morphology("white_tophat"), ("uint16",)
+    ),
     "histogram": Case(bigbia.exposure.histogram, {}, None, ("uint8", "int16", "float32"), tasks=4.5),
 }

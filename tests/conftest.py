@@ -7,7 +7,9 @@ import dask
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("default", deadline=None, suppress_health_check=list(HealthCheck), max_examples=25, print_blob=True)
+settings.register_profile(
+    "default", deadline=None, suppress_health_check=list(HealthCheck), max_examples=25, print_blob=True
+)
 settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=400)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

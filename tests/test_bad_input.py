@@ -1,4 +1,5 @@
-"""What is refused: in one line that names the path, axis or step, gives the figure and the way out, before anything is computed or written."""
+"""What is refused: in one line that names the path, axis or step, gives the figure and the way out, before
+anything is computed or written."""
 
 from __future__ import annotations
 
@@ -92,7 +93,10 @@ def test_a_folder_that_cannot_be_written(here, monkeypatch):
 
 IMAGE = np.zeros((6, 20, 20), "u2")
 CALLS = {
-    "shards that are not whole chunks": (lambda p: bigbia.save(p, IMAGE, chunks=8, shards=12), "12 voxels is not a whole number of chunks of 8; use 16"),
+    "shards that are not whole chunks": (
+        lambda p: bigbia.save(p, IMAGE, chunks=8, shards=12),
+        "12 voxels is not a whole number of chunks of 8; use 16",
+    ),
     "nothing to save": (bigbia.save, "nothing to save"),
     "a name that leaves the folder": (lambda p: bigbia.save(p, labels={"../x": IMAGE}), "no name"),
     "a float image as labels": (lambda p: bigbia.save(p, labels={"a": IMAGE * 0.5}), "no labels"),
@@ -105,16 +109,28 @@ CALLS = {
     "connectivity out of range": (lambda p: bigbia.measure.label(IMAGE, connectivity=4), "1 to 3"),
     "labels of floats": (lambda p: bigbia.measure.label(IMAGE * 0.5), "compare"),
     "a background the image cannot have": (lambda p: bigbia.measure.label(IMAGE, background=-1), "0 to 65535"),
-    "an unknown property": (lambda p: bigbia.measure.regionprops_table(IMAGE, properties=["aera"]), "did you mean 'area'"),
-    "intensity without an image": (lambda p: bigbia.measure.regionprops_table(IMAGE, properties=["intensity_mean"]), "needs an intensity_image"),
+    "an unknown property": (
+        lambda p: bigbia.measure.regionprops_table(IMAGE, properties=["aera"]),
+        "did you mean 'area'",
+    ),
+    "intensity without an image": (
+        lambda p: bigbia.measure.regionprops_table(IMAGE, properties=["intensity_mean"]),
+        "needs an intensity_image",
+    ),
     "images of two shapes": (lambda p: bigbia.measure.regionprops_table(IMAGE, IMAGE[1:]), "same image"),
     "a halo of half a voxel": (lambda p: bigbia.window(np.abs, IMAGE, halo=0.5), "whole numbers"),
     "an empty footprint": (lambda p: bigbia.morphology.erosion(IMAGE, np.zeros((3, 3, 3))), "empty"),
     "a footprint of other axes": (lambda p: bigbia.morphology.erosion(IMAGE, np.ones((3, 3))), "2 axes"),
-    "blocks of unknown size": (lambda p: bigbia.filters.gaussian(da.zeros((9,), chunks=3)[da.zeros((9,), chunks=3) > 0], 1), "compute_chunk_sizes"),
+    "blocks of unknown size": (
+        lambda p: bigbia.filters.gaussian(da.zeros((9,), chunks=3)[da.zeros((9,), chunks=3) > 0], 1),
+        "compute_chunk_sizes",
+    ),
     "bins below one": (lambda p: bigbia.filters.threshold_otsu(IMAGE, nbins=0), "nbins=0"),
     "an image that is none": (lambda p: bigbia.filters.gaussian([1, 2], 1), "list"),
-    "dims that are not ours": (lambda p: bigbia.filters.gaussian(hyperstack(IMAGE, "zyx").rename(z="depth"), 1), "depth"),
+    "dims that are not ours": (
+        lambda p: bigbia.filters.gaussian(hyperstack(IMAGE, "zyx").rename(z="depth"), 1),
+        "depth",
+    ),
     "an unknown scheduler": (lambda p: bigbia.save(p, IMAGE, scheduler="slurm"), "threads"),
 }
 
@@ -134,6 +150,8 @@ def test_more_labels_than_numbers_stops_before_any_is_written(tmp_path, monkeypa
 
     mask = da.from_array(np.arange(4000) % 2 == 0, chunks=100)
     labels = bigbia.measure.label(mask)
-    monkeypatch.setattr(Components, "dtype", property(lambda self: np.dtype("u1"), lambda self, value: None), raising=False)
+    monkeypatch.setattr(
+        Components, "dtype", property(lambda self: np.dtype("u1"), lambda self, value: None), raising=False
+    )
     with pytest.raises(BigbiaError, match=r'2000 objects do not fit uint8 .*dtype="uint64"'):
         labels.compute()

@@ -1,4 +1,7 @@
-"""The promises, over every case: the same to the bit however the data are cut, lazily, in few tasks, for every kind of array."""
+"""The promises, over every case.
+
+The same to the bit however the data are cut, lazily, in few tasks, for every kind of array.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from bigbia.graph.dask import from_source
 from bigbia.hyperstack import hyperstack
 
 every_case = pytest.mark.parametrize("case", cases.CASES.values(), ids=cases.CASES)
-LAZY = {k: c for k, c in cases.CASES.items()}
+LAZY = dict(cases.CASES.items())
 
 
 def forbidden(dsk, keys, **kwargs):
@@ -66,7 +69,9 @@ def test_any_chunking_gives_the_numpy_result(case, data, kind, seed):
     assert_same(computed(second), expected, "from_source")
 
 
-@pytest.mark.parametrize("case", [c for c in cases.CASES.values() if c.reference], ids=[k for k, c in cases.CASES.items() if c.reference])
+@pytest.mark.parametrize(
+    "case", [c for c in cases.CASES.values() if c.reference], ids=[k for k, c in cases.CASES.items() if c.reference]
+)
 @given(data=st.data(), kind=st.sampled_from(KINDS), seed=st.integers(0, 2**16))
 def test_numpy_result_is_the_reference(case, data, kind, seed):
     shape = data.draw(shapes(*case.dims))
@@ -127,7 +132,13 @@ def test_results_can_be_pickled(case):
 @every_case
 def test_dataarrays_keep_their_coordinates_and_images_apart(case):
     array = image("noise", (2, 3, 6, 7), case.dtypes[0], 3)
-    stack = hyperstack(da.from_array(array, chunks=(1, 2, 4, 3)), "tcyx", voxel_size={"y": 0.5, "x": 0.25}, unit="um", channels=["a", "b", "d"])
+    stack = hyperstack(
+        da.from_array(array, chunks=(1, 2, 4, 3)),
+        "tcyx",
+        voxel_size={"y": 0.5, "x": 0.25},
+        unit="um",
+        channels=["a", "b", "d"],
+    )
     result = case(stack)
     if isinstance(result, xr.DataArray):
         assert isinstance(result.data, da.Array)
@@ -168,7 +179,11 @@ def test_threads_agree(case):
 
 
 def test_every_public_operator_has_a_case():
-    public = {f"{m.__name__}.{n}" for m in (bigbia.filters, bigbia.measure, bigbia.morphology, bigbia.exposure) for n in m.__all__}
+    public = {
+        f"{m.__name__}.{n}"
+        for m in (bigbia.filters, bigbia.measure, bigbia.morphology, bigbia.exposure)
+        for n in m.__all__
+    }
     tried = {f"{c.function.__module__.rsplit('.', 1)[0]}.{c.function.__name__}" for c in cases.CASES.values()}
     assert public == tried
 
@@ -190,7 +205,10 @@ def test_worker_processes_agree():
     from distributed import Client, LocalCluster
 
     array = {k: image("blobs", (10, 11, 12), k, 5) for k in cases.ANY}
-    with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster, Client(cluster):
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
+        Client(cluster),
+    ):
         for name, case in cases.CASES.items():
             source = da.from_array(array[case.dtypes[-1]], chunks=5)
             result = case(source)

@@ -92,7 +92,11 @@ class DaskNumpy:
 
 
 def second_operator(image):
-    return ndi.grey_dilation(image, size=3) if image.dtype != bool else ndi.binary_dilation(image, np.ones((3,) * image.ndim))
+    return (
+        ndi.grey_dilation(image, size=3)
+        if image.dtype != bool
+        else ndi.binary_dilation(image, np.ones((3,) * image.ndim))
+    )
 
 
 @pytest.mark.parametrize("chunks", [(3, 4, 5), (8, 2, 10), (1, 9, 3)])
@@ -166,7 +170,11 @@ def test_xarray_expressions(expression):
     assert isinstance(lazy.data, da.Array)
     if lazy.dtype != bool:
         got = bigbia.filters.median(lazy).compute(scheduler="sync")
-        expected = np.stack([bigbia.filters.median(w) for w in whole.values]) if "t" in whole.dims else bigbia.filters.median(whole.values)
+        expected = (
+            np.stack([bigbia.filters.median(w) for w in whole.values])
+            if "t" in whole.dims
+            else bigbia.filters.median(whole.values)
+        )
         np.testing.assert_array_equal(got.values, expected)
 
 

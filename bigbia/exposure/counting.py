@@ -1,8 +1,8 @@
 """Counting values over all blocks: the passes behind histograms and global thresholds.
 
-    8- and 16-bit integers   one pass: counts from the smallest to the largest value
-    wider integers           extrema, then counts between them
-    floats                   extrema, then the counts of NumPy's evenly spaced bins between them
+8- and 16-bit integers   one pass: counts from the smallest to the largest value
+wider integers           extrema, then counts between them
+floats                   extrema, then the counts of NumPy's evenly spaced bins between them
 """
 
 from __future__ import annotations
@@ -24,9 +24,18 @@ WIDEST = 2**20
 
 
 def counted(
-    image: Any, what: str, nbins: int, over: str, finalise: Callable[..., Counts], outputs: Sequence[str], dtype: np.dtype
+    image: Any,
+    what: str,
+    nbins: int,
+    over: str,
+    finalise: Callable[..., Counts],
+    outputs: Sequence[str],
+    dtype: np.dtype,
 ) -> Any:
-    """`finalise(counts, centers)` of an image: 0-d values, for each time and channel or for all. One output, or a tuple of them."""
+    """`finalise(counts, centers)` of an image.
+
+    0-d values, for each time and channel or for all. One output, or a tuple of them.
+    """
     if isinstance(nbins, bool) or not isinstance(nbins, (int, np.integer)) or nbins < 1:
         raise ParameterError(f"{what}: nbins={nbins!r} must be a whole number, 1 or more")
     if over not in ("each", "all"):
@@ -133,8 +142,8 @@ def centred(*results: Counts, what: str, nbins: int, finalise: Callable[..., Cou
     if "low" in last:
         low = int(last["low"])
         return finalise(last["counts"], np.arange(low, low + len(last["counts"]), dtype=np.int64))
-    low, high = (results[0][k][()] for k in ("low", "high"))
-    if low == high and what == "threshold_otsu":
-        return finalise(last["counts"].sum(keepdims=True), np.array([low]))  # one value: there is nothing to part
-    edges = histograms.bin_edges(low, high, nbins)
+    least, most = (results[0][k][()] for k in ("low", "high"))
+    if least == most and what == "threshold_otsu":
+        return finalise(last["counts"].sum(keepdims=True), np.array([least]))  # one value: there is nothing to part
+    edges = histograms.bin_edges(least, most, nbins)
     return finalise(last["counts"], (edges[:-1] + edges[1:]) / 2)

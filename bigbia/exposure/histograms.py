@@ -29,8 +29,9 @@ def histogram(image: Image, nbins: int = 256, *, normalize: bool = False) -> tup
     Returns
     -------
     counts, bin_centers : 1-d
-        NumPy arrays for a NumPy image, lazy Dask arrays otherwise. Times and channels are counted together: select one with ``isel`` first. How
-        many values an integer image has is known when it is computed: those Dask arrays have an unknown length.
+        NumPy arrays for a NumPy image, lazy Dask arrays otherwise. Times and channels are counted together: select
+        one with ``isel`` first. How many values an integer image has is known when it is computed: those Dask arrays
+        have an unknown length.
 
     Raises
     ------

@@ -30,8 +30,8 @@ def sobel(image: Image, *, axis: int | Sequence[int] | None = None, mode: Mode =
 
     Returns
     -------
-    float32 array of the same shape; float64 for 32-bit and wider integers and for float64. Integers are not rescaled to 0..1 first
-    (scikit-image does so).
+    float32 array of the same shape; float64 for 32-bit and wider integers and for float64. Integers are not rescaled
+    to 0..1 first (scikit-image does so).
 
     Notes
     -----
@@ -41,15 +41,17 @@ def sobel(image: Image, *, axis: int | Sequence[int] | None = None, mode: Mode =
     --------
     >>> import numpy as np
     >>> bigbia.filters.sobel(np.array([[0, 0, 4, 4]] * 3, np.uint8))[1]
-    array([0.       , 1.4142135, 1.4142135, 0.       ], dtype=float32)
+    array([0.      , 2.828427, 2.828427, 0.      ], dtype=float32)
     """
     check_image(image, "filters.sobel")
     check_mode(mode, "filters.sobel", ("nearest", "reflect", "mirror", "constant", "wrap"))
     space = hyperstack.spatial_axes(image)
-    axes = list(range(len(space))) if axis is None else [axis] if np.ndim(axis) == 0 else list(axis)  # type: ignore[call-overload]
+    axes: list[int] = list(range(len(space))) if axis is None else [int(a) for a in np.atleast_1d(axis)]
     for a in axes:
         if not -len(space) <= a < len(space):
-            raise ParameterError(f"filters.sobel: axis={axis!r}: the image has {len(space)} axes of space, 0 to {len(space) - 1}")
+            raise ParameterError(
+                f"filters.sobel: axis={axis!r}: the image has {len(space)} axes of space, 0 to {len(space) - 1}"
+            )
     dtype = linear_dtype(image.dtype)
     return window(
         _sobel,
@@ -67,7 +69,9 @@ def sobel(image: Image, *, axis: int | Sequence[int] | None = None, mode: Mode =
     )
 
 
-def _sobel(block: np.ndarray, space: Sequence[int], axes: Sequence[int], mode: str, cval: float, output: np.dtype) -> np.ndarray:
+def _sobel(
+    block: np.ndarray, space: Sequence[int], axes: Sequence[int], mode: str, cval: float, output: np.dtype
+) -> np.ndarray:
     from skimage.filters import sobel as reference
 
     def one(image: np.ndarray) -> np.ndarray:

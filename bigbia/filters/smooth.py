@@ -38,8 +38,8 @@ def gaussian(
     ----------
     image : array of bool, integers or floats, any number of axes
     sigma : number, sequence, or length with a unit
-        Standard deviation in voxels, one for all spatial axes or one each; or as text, ``"0.5 um"``, ``"1, 0.5, 0.5 um"``, by the voxel size.
-        0 leaves an axis as it is.
+        Standard deviation in voxels, one for all spatial axes or one each; or as text, ``"0.5 um"``, ``"1, 0.5, 0.5
+        um"``, by the voxel size. 0 leaves an axis as it is.
     mode : {"nearest", "reflect", "mirror", "constant", "wrap"}
         What lies beyond the image, as in SciPy.
     cval : float
@@ -60,15 +60,15 @@ def gaussian(
 
     Notes
     -----
-    Halo: ``int(truncate * sigma + 0.5)`` voxels an axis. Equal to the bit to ``scipy.ndimage.gaussian_filter(image, sigma, output=dtype)`` for
-    every chunking. NaN spreads as in SciPy.
+    Halo: ``int(truncate * sigma + 0.5)`` voxels an axis. Equal to the bit to ``scipy.ndimage.gaussian_filter(image,
+    sigma, output=dtype)`` for every chunking. NaN spreads as in SciPy.
 
     Examples
     --------
     >>> import numpy as np
     >>> image = np.zeros((5, 5)); image[2, 2] = 1
     >>> bigbia.filters.gaussian(image, 1)[2].round(3)
-    array([0.058, 0.097, 0.159, 0.097, 0.058])
+    array([0.022, 0.097, 0.159, 0.097, 0.022])
     """
     from bigbia.kernels.gaussian import gaussian as kernel
 
@@ -116,7 +116,8 @@ def median(image: Image, footprint: Any = None, *, mode: Mode = "nearest", cval:
 
     Notes
     -----
-    Halo: half the footprint. Equal to the bit to ``skimage.filters.median`` (``scipy.ndimage.median_filter``) for every chunking.
+    Halo: half the footprint. Equal to the bit to ``skimage.filters.median`` (``scipy.ndimage.median_filter``) for
+    every chunking.
 
     Examples
     --------
@@ -143,7 +144,8 @@ def median(image: Image, footprint: Any = None, *, mode: Mode = "nearest", cval:
 def _median(block: np.ndarray, footprint: np.ndarray, mode: str, cval: float) -> np.ndarray:
     from scipy import ndimage as ndi
 
-    # SciPy's filter of a line that is shorter than the footprint reads beyond it (1.17); there the image is continued by hand.
+    # SciPy's filter of a line that is shorter than the footprint reads beyond it (1.17); there the image is continued
+    # by hand.
     margins = [(k, k) if n < k and k > 1 else (0, 0) for n, k in zip(block.shape, footprint.shape)]
     if not any(m for m, _ in margins):
         return ndi.median_filter(block, footprint=footprint, mode=mode, cval=cval)

@@ -25,8 +25,8 @@ def threshold_otsu(image: Image, nbins: int = 256, *, over: Literal["each", "all
 
     Returns
     -------
-    NumPy: a number. Dask: a 0-d Dask array. DataArray: a lazy DataArray over t and c, so that ``image > threshold_otsu(image)`` compares each with its
-    own. It is of the image's dtype for floats and int64 for integers.
+    NumPy: a number. Dask: a 0-d Dask array. DataArray: a lazy DataArray over t and c, so that ``image >
+    threshold_otsu(image)`` compares each with its own. It is of the image's dtype for floats and int64 for integers.
 
     Raises
     ------
@@ -36,9 +36,10 @@ def threshold_otsu(image: Image, nbins: int = 256, *, over: Literal["each", "all
 
     Notes
     -----
-    Equal to the bit to ``skimage.filters.threshold_otsu`` for every chunking: the histogram is, and scikit-image's own code then finds the
-    threshold. 8- and 16-bit images are read once. Others are read twice, for their extrema and for the histogram between them; what must be
-    computed for that is kept in scratch, where a comparison with the threshold reads it again.
+    Equal to the bit to ``skimage.filters.threshold_otsu`` for every chunking: the histogram is, and scikit-image's
+    own code then finds the threshold. 8- and 16-bit images are read once. Others are read twice, for their extrema
+    and for the histogram between them; what must be computed for that is kept in scratch, where a comparison with the
+    threshold reads it again.
 
     Source: Otsu, IEEE Trans. Sys. Man. Cyber. 9:62 (1979).
 

@@ -1,4 +1,7 @@
-"""Boxes: regions of an image in voxels, one (start, stop) pair an axis; and grids, the ways to cut an image into them."""
+"""Boxes: regions of an image in voxels, one (start, stop) pair an axis.
+
+And grids, the ways to cut an image into them.
+"""
 
 from __future__ import annotations
 

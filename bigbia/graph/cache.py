@@ -1,7 +1,7 @@
 """Reading a source through a cache of decoded chunks.
 
-Blocks overlap by their halos, and a Zarr chunk costs about a millisecond to reach whatever its size. One cache a process, bounded in bytes,
-least recently used goes first; a chunk that two threads want at once is decoded once.
+Blocks overlap by their halos, and a Zarr chunk costs about a millisecond to reach whatever its size. One cache a
+process, bounded in bytes, least recently used goes first; a chunk that two threads want at once is decoded once.
 """
 
 from __future__ import annotations

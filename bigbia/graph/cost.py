@@ -1,4 +1,7 @@
-"""What reading costs: time a voxel, peak memory a task, bytes from the store. Estimates; they choose, they never change a result."""
+"""What reading costs: time a voxel, peak memory a task, bytes from the store.
+
+Estimates; they choose, they never change a result.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from collections.abc import Sequence
 from bigbia.graph.boxes import Box, shape_of, volume
 from bigbia.graph.regions import Node, Store, consumers_first, plan
 
-# ns a byte on a local disk with its page cache; on slower scratch the ratio to the kernels hardly changes what is chosen
+# ns a byte on a local disk with its page cache; on slower scratch the ratio to the kernels hardly changes what is
+# chosen
 WRITE, READ = 0.6, 0.4
 STORE = 1.0  # reading and decoding the input
 
@@ -32,7 +36,10 @@ def worth_keeping(node: Node) -> bool:
 
 
 def task_bytes(roots: Sequence[Node], boxes: Sequence[Box]) -> int:
-    """Peak bytes of reading the boxes: the nodes alive together at the worst moment, and the workspace of the one that computes."""
+    """Peak bytes of reading the boxes.
+
+    The nodes alive together at the worst moment, and the workspace of the one that computes.
+    """
     steps = plan(roots, boxes)
     readers: dict[str, int] = {}
     for node, _ in steps:

@@ -1,8 +1,9 @@
 """Nodes <-> Dask arrays. With `through.py`, which reads Dask's own layers, the only place that knows Dask's internals.
 
-A lazy image is an ordinary Dask array whose top layer is a Blockwise over the boxes of its blocks, with the node as a literal: one task
-a block, and Dask fuses trailing arithmetic into it. Where a node reads what a stage leaves behind, the layer depends on one key of a
-`StageLayer`, which is written out when a compute culls the graph, and only if the stage is not complete by then.
+A lazy image is an ordinary Dask array whose top layer is a Blockwise over the boxes of its blocks, with the node as a
+literal: one task a block, and Dask fuses trailing arithmetic into it. Where a node reads what a stage leaves behind,
+the layer depends on one key of a `StageLayer`, which is written out when a compute culls the graph, and only if the
+stage is not complete by then.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def as_array(node: Node, chunks: Chunks, live: Mapping[str, da.Array] | None = N
         pairs: list[Any] = [Regions(chunks), axes, node, None]
         for final in finals:
             pairs += [final, ()]
-        layer = blockwise(_read_block, name, axes, *pairs, numblocks={final: () for final in finals})
+        layer = blockwise(_read_block, name, axes, *pairs, numblocks=dict.fromkeys(finals, ()))
     layers[name] = layer
     dependencies[name] = {*finals, *(leaf.name for leaf in leaves)}
     return da.Array(HighLevelGraph(layers, dependencies), name, chunks, dtype=node.dtype)
@@ -120,7 +121,8 @@ def direct_stages(*nodes: Node) -> list[Stage]:
     return list({n.stage.token: n.stage for n in consumers_first(*nodes) if isinstance(n, Left)}.values())
 
 
-# ---- stages --------------------------------------------------------------------------------------------------------------------------
+# ---- stages --------------------------------------------------------------------------------------------------------
+# ------------------
 def stage_key(stage: Stage) -> tuple[str]:
     """The key that is there when the stage is done."""
     return (f"{stage.kind}-{stage.token}",)
@@ -174,7 +176,10 @@ class StageLayer(Layer):
                 places = [(n, i) for n, several in stage.live(step, index).items() for i in several]
                 references = [TaskRef((n, *i)) for n, i in places]
                 before = [TaskRef(key_of(*needed)) for needed in stage.needs(step, index)]
-                yield key, Task(key, _run_task, TaskRef(stage_node), step, index, places, *references, *(before or upstream))
+                yield (
+                    key,
+                    Task(key, _run_task, TaskRef(stage_node), step, index, places, *references, *(before or upstream)),
+                )
 
     def cull(self, keys: set, all_hlg_keys: Iterable) -> tuple[Layer, Mapping[Any, set]]:
         if self.final not in keys:
@@ -219,7 +224,9 @@ def of_unknown_length(stage: Stage, output: str, dtype: np.dtype, live: Mapping[
     add_stage(stage, live, layers, dependencies)
     name = "bigbia-" + tokenize(stage.token, output)
     key = (name, 0)
-    layers[name] = MaterializedLayer({key: Task(key, _read_left, DataNode(None, stage), output, TaskRef(stage_key(stage)))})
+    layers[name] = MaterializedLayer(
+        {key: Task(key, _read_left, DataNode(None, stage), output, TaskRef(stage_key(stage)))}
+    )
     dependencies[name] = {stage_key(stage)[0]}
     return da.Array(HighLevelGraph(layers, dependencies), name, ((np.nan,),), dtype=dtype)
 
@@ -240,7 +247,8 @@ def live_arrays(array: da.Array) -> dict[str, da.Array]:
     return found
 
 
-# ---- from arrays ---------------------------------------------------------------------------------------------------------------------
+# ---- from arrays ---------------------------------------------------------------------------------------------------
+# ------------------
 def own_layer(layer: Any) -> tuple[Node, Chunks] | None:
     """The node and chunks of a layer made by `as_array`."""
     if isinstance(layer, LiveLayer):
@@ -295,7 +303,8 @@ def node_of(array: da.Array) -> tuple[Node, dict[str, da.Array], str]:
 def from_source(source: Any, block: Any = "auto") -> da.Array:
     """A source as a lazy Dask array.
 
-    block : "auto", a length for all axes of space, or one length an axis. Rounded to whole chunks of the source where it is larger.
+    block : "auto", a length for all axes of space, or one length an axis. Rounded to whole chunks of the source where
+    it is larger.
     """
     node = Store(source)
     return as_array(node, Grid.regular(node.shape, block_shape(node.shape, node.dtype, source.chunks, block)).chunks)
@@ -309,10 +318,14 @@ def block_shape(shape: Sequence[int], dtype: np.dtype, unit: Sequence[int], bloc
         return _auto_block(shape, np.dtype(dtype), unit)
     lengths = [block] * len(shape) if np.ndim(block) == 0 else list(block)
     if len(lengths) != len(shape):
-        raise ParameterError(f"block={block!r} has {len(lengths)} lengths, the image has {len(shape)} axes {tuple(shape)}")
+        raise ParameterError(
+            f"block={block!r} has {len(lengths)} lengths, the image has {len(shape)} axes {tuple(shape)}"
+        )
     for b in lengths:
         if not isinstance(b, (int, np.integer)) or b == 0 or b < -1:
-            raise ParameterError(f"block={block!r}: lengths are whole numbers of voxels, 1 or more (-1: the whole axis)")
+            raise ParameterError(
+                f"block={block!r}: lengths are whole numbers of voxels, 1 or more (-1: the whole axis)"
+            )
     return tuple(max(1, n) if b == -1 else min(b, max(1, n)) for b, n in zip(lengths, shape))
 
 

@@ -33,7 +33,9 @@ def footprint_of(footprint: Any, image: Any, what: str, *, full: bool) -> np.nda
         footprint = np.ones((int(footprint),) * ndim, bool)
     footprint = np.asarray(footprint).astype(bool)
     if footprint.ndim != ndim:
-        raise ParameterError(f"{what}: the footprint has {footprint.ndim} axes {footprint.shape}, the image {ndim} of space: give one an axis")
+        raise ParameterError(
+            f"{what}: the footprint has {footprint.ndim} axes {footprint.shape}, the image {ndim} of space: give one an axis"
+        )
     if not footprint.any():
         raise ParameterError(f"{what}: the footprint {footprint.shape} is empty: it needs at least one voxel")
     shape = [1] * image.ndim
@@ -43,7 +45,10 @@ def footprint_of(footprint: Any, image: Any, what: str, *, full: bool) -> np.nda
 
 
 def radius(footprint: np.ndarray, image: Any, times: int = 1) -> list[int]:
-    """Halo along each spatial axis of as many passes with the footprint; even sides reach further to one side, which is covered."""
+    """Halo along each spatial axis of as many passes with the footprint.
+
+    Even sides reach further to one side, which is covered.
+    """
     return [times * (footprint.shape[a] // 2) for a in hyperstack.spatial_axes(image)]
 
 
@@ -51,4 +56,6 @@ def pad(block: np.ndarray, margins: Sequence[tuple[int, int]], mode: str, cval: 
     """The block continued by one of SciPy's modes."""
     if mode == "constant":
         return np.pad(block, margins, mode="constant", constant_values=np.array(cval).astype(block.dtype))
-    return np.pad(block, margins, mode={"nearest": "edge", "reflect": "symmetric", "mirror": "reflect", "wrap": "wrap"}[mode])  # type: ignore[call-overload]
+    return np.pad(
+        block, margins, mode={"nearest": "edge", "reflect": "symmetric", "mirror": "reflect", "wrap": "wrap"}[mode]
+    )  # type: ignore[call-overload]

@@ -5,7 +5,8 @@
     bounds   label ranges that hold about equally many rows
     rows     one range of labels: its rows from every gather, combined; a partition of the table
 
-Nothing of the size of all labels is ever held: a gather holds what 64 blocks see, a partition its range. Combining is exact, so blocks do not show.
+Nothing of the size of all labels is ever held: a gather holds what 64 blocks see, a partition its range. Combining is
+exact, so blocks do not show.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class Group(Stage):
         self.images = len(images)
         self.partitions = max(1, -(-volume(whole(grid.shape)) // VOXELS_A_PARTITION))
         self.gathers = -(-len(grid) // GATHER)
-        identity = tokenize(kind, [n.token for n in images], [n.token for n in values], summarise, combine, self.partitions)
+        identity = tokenize(
+            kind, [n.token for n in images], [n.token for n in values], summarise, combine, self.partitions
+        )
         super().__init__(identity, [*images, *values], grid)
 
     def indices(self, step: str) -> Iterable[Index]:
@@ -84,7 +87,9 @@ class Group(Stage):
             data = read_together(*self.reads(step, index), blocks)
             self.write_part(index, data[: self.images], data[self.images :])
         elif step == "gather":
-            self.folder.write(block_name("gather", index), self._joined([block_name("part", i) for i in self._members(index[0])]))
+            self.folder.write(
+                block_name("gather", index), self._joined([block_name("part", i) for i in self._members(index[0])])
+            )
         elif step == "bounds":
             self.folder.write("bounds", {"edge": self._bounds()})
         elif step == "rows":
@@ -93,12 +98,17 @@ class Group(Stage):
             self.folder.finish()
 
     def write_part(self, index: Index, data: Sequence[np.ndarray], values: Sequence[np.ndarray]) -> None:
-        """Summarise a block whose voxels are at hand: another stage that reads the same voxels does it in the same pass."""
+        """Summarise a block whose voxels are at hand.
+
+        Another stage that reads the same voxels does it in the same pass.
+        """
         self.folder.write(block_name("part", index), self.summarise(data, self.grid.box(index), values))
 
     def regridded(self, grid: Grid) -> Group:
         """The same grouping over other blocks."""
-        return Group(self.kind, self.inputs[: self.images], self.inputs[self.images :], grid, self.summarise, self.combine)
+        return Group(
+            self.kind, self.inputs[: self.images], self.inputs[self.images :], grid, self.summarise, self.combine
+        )
 
     def read_values(self) -> list[np.ndarray]:
         values = self.inputs[self.images :]
@@ -109,7 +119,7 @@ class Group(Stage):
         parts = []
         for name in names:
             rows = self.folder.read(name)
-            if first is not None:
+            if first is not None and last is not None:
                 a, b = np.searchsorted(rows["label"], [first, last])
                 rows = {k: v[a:b] for k, v in rows.items()}
             parts.append(rows)
@@ -120,7 +130,10 @@ class Group(Stage):
         return self.combine(rows, starts) if len(starts) else rows
 
     def _bounds(self) -> np.ndarray:
-        """Edges of the label ranges, from an even sample of each gather's labels; all of them in [edge[i], edge[i + 1])."""
+        """Edges of the label ranges, from an even sample of each gather's labels.
+
+        All of them in [edge[i], edge[i + 1]).
+        """
         labels, weights = [], []
         for i in range(self.gathers):
             label = self.folder.read(block_name("gather", (i,)), "label")["label"].astype(np.int64)

@@ -12,7 +12,7 @@ import numpy as np
 from bigbia.graph import scratch
 from bigbia.graph.boxes import Grid
 from bigbia.graph.regions import Live, Node, consumers_first
-from bigbia.graph.stages import Left, Stage, kept_name
+from bigbia.graph.stages import Left, Stage, kept_name, replaced
 
 
 class Hold(Stage):
@@ -43,20 +43,19 @@ def held(stage: Stage, live: Mapping[str, da.Array], scheduler: Any, holds: dict
         if not hold.complete:
             array = live[node.name]
             ones = tuple((1,) * len(c) for c in array.chunks)
-            written = array.map_blocks(_write, folder=hold.folder, dtype=bool, chunks=ones, meta=np.empty((0,) * array.ndim, bool))
+            written = array.map_blocks(  # type: ignore[call-arg]
+                _write,  # type: ignore[arg-type]
+                folder=hold.folder,
+                dtype=bool,
+                chunks=ones,
+                meta=np.empty((0,) * array.ndim, bool),
+            )
             if isinstance(scheduler, str):
                 written.compute(scheduler=scheduler)
             else:
                 scheduler.compute(written).result()
             hold.folder.finish()
         stored[node.token] = Left(hold, "kept0", node.shape, node.dtype, node.token)
-    done: dict[str, Node] = {}
-    for node in reversed(consumers_first(*stage.inputs)):
-        if node.token in stored:
-            done[node.token] = stored[node.token]
-        else:
-            children = tuple(done[c.token] for c in node.children)
-            done[node.token] = node.rebuilt(children) if any(a is not b for a, b in zip(children, node.children)) else node
     other = copy.copy(stage)
-    other.inputs = tuple(done[n.token] for n in stage.inputs)
+    other.inputs = tuple(replaced(stage.inputs, stored))
     return other

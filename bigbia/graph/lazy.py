@@ -1,6 +1,7 @@
 """What operators are given and what they give back: NumPy at once, Dask lazily, a DataArray lazily with its coordinates.
 
-`Lazy` is any of the lazy kinds as a node with the chunks it is cut into; `like` turns a node back into the kind it came from.
+`Lazy` is any of the lazy kinds as a node with the chunks it is cut into; `like` turns a node back into the kind it
+came from.
 """
 
 from __future__ import annotations
@@ -28,24 +29,38 @@ def check_image(image: Any, what: str, kinds: str = "biuf") -> None:
     if not (isinstance(image, np.ndarray) or is_lazy(image)):
         raise InputError(f"{what}: needs a NumPy or Dask array or a DataArray, got {type(image).__name__}")
     hyperstack.check_axes(image)
-    names = {"O": "object", "c": "complex", "U": "text", "S": "bytes", "M": "date", "m": "time", "V": "record", "f": "floating-point"}
+    names = {
+        "O": "object",
+        "c": "complex",
+        "U": "text",
+        "S": "bytes",
+        "M": "date",
+        "m": "time",
+        "V": "record",
+        "f": "floating-point",
+    }
     kind = image.dtype.kind
     if kind not in kinds:
         way = {
             "c": "take its real part or magnitude first: abs(image)",
             "f": f"compare or convert it first, for instance {what.rsplit('.', 1)[-1]}(image > threshold)",
         }
-        raise InputError(f"{what}: {names.get(kind, kind)} voxels ({image.dtype}) are not an image for it; {way.get(kind, 'convert it first')}")
+        raise InputError(
+            f"{what}: {names.get(kind, kind)} voxels ({image.dtype}) are not an image for it; {way.get(kind, 'convert it first')}"
+        )
     if image.dtype.itemsize > 8:
         raise InputError(f"{what}: {image.dtype} voxels are wider than 64 bits: convert with image.astype('float64')")
     for name, n in zip(hyperstack.axis_names(image), image.shape):
         if n == 0:
-            raise InputError(f"{what}: {name if name.startswith('axis') else 'axis ' + name} is empty (shape {tuple(image.shape)}): nothing to do")
+            raise InputError(
+                f"{what}: {name if name.startswith('axis') else 'axis ' + name} is empty (shape {tuple(image.shape)}): nothing to do"
+            )
 
 
 @dataclass(frozen=True)
 class Lazy:
-    """A lazy image: its node, how it is cut, the live Dask arrays it needs, and the DataArray it came from, if it did."""
+    """A lazy image: its node, how it is cut, the live Dask arrays it needs, and the DataArray it came from, if it
+    did."""
 
     node: Node
     chunks: Chunks
@@ -100,7 +115,15 @@ class Lazy:
             fixed = [(axis, int(i)) for axis, i in zip(self.over, index)]
             node = view(self.node, [axes[i] for i in self.space], fixed)
             where = {str(self.template.dims[axis]): i for axis, i in fixed}
-            yield where, replace(self, node=node, chunks=tuple(self.chunks[i] for i in self.space), template=self.template.isel(where))
+            yield (
+                where,
+                replace(
+                    self,
+                    node=node,
+                    chunks=tuple(self.chunks[i] for i in self.space),
+                    template=self.template.isel(where),
+                ),
+            )
 
     def joined(self, nodes: Sequence[Node]) -> Node:
         """The nodes of `each`, of one shape, put together again with the axes in their places."""
@@ -113,12 +136,17 @@ class Lazy:
             parts.append(view(n, [*(Axis(None, 0, 0, 1) for _ in counts), *full_axes(n)]))
         for depth in range(len(counts) - 1, -1, -1):
             group = counts[depth]
-            parts = [Concat(tuple(parts[k : k + group]), depth) if group > 1 else parts[k] for k in range(0, len(parts), group)]
+            parts = [
+                Concat(tuple(parts[k : k + group]), depth) if group > 1 else parts[k]
+                for k in range(0, len(parts), group)
+            ]
         (node,) = parts
         axes = full_axes(node)
         if not inner:
             return node
-        order = [self.over.index(i) if i in self.over else len(counts) + self.space.index(i) for i in range(len(self.shape))]
+        order = [
+            self.over.index(i) if i in self.over else len(counts) + self.space.index(i) for i in range(len(self.shape))
+        ]
         return view(node, [axes[i] for i in order])
 
     def joined_chunks(self) -> Chunks:
@@ -147,6 +175,8 @@ def together(images: Sequence[Any], what: str, names: Sequence[str]) -> list[Laz
     for name, image in zip(names[1:], images[1:]):
         other = lazy(image, what)
         if other.shape != first.shape:
-            raise ParameterError(f"{what}: {name} is {other.shape}, {names[0]} is {first.shape}: they must be the same image")
+            raise ParameterError(
+                f"{what}: {name} is {other.shape}, {names[0]} is {first.shape}: they must be the same image"
+            )
         out.append(replace(other, chunks=first.chunks))
     return out

@@ -1,15 +1,18 @@
 """What neighbouring blocks tell each other, up a tree and down again.
 
-    leaf     every block finds its components and names each by the raster index of its first voxel, which no other block can use
-    up       a node of the tree compares the faces between its children, unites what touches (the smallest name wins), and hands on only
-             the components that reach its own surface
+    leaf     every block finds its components and names each by the raster index of its first voxel, which no
+             other block can use
+    up       a node of the tree compares the faces between its children, unites what touches (the smallest name
+             wins), and hands on only the components that reach its own surface
     down     a node tells its children the final names of the components they handed it
-    rank     a final name is a root if its block found it; its number is its rank in raster order, from counts per line of voxels that are
-             summed along the last axis, then the one before it, ... : no list of all objects is ever made
+    rank     a final name is a root if its block found it; its number is its rank in raster order, from counts a
+             line of voxels that are summed along the last axis, then the one before it, ...: no list of all
+             objects is ever made
     numbers  every block's components get their numbers; a block of labels is painted from its runs and its numbers
 
-The result is defined without blocks (components, numbered by their first voxel), so the order in which blocks are merged cannot matter. State of a node
-of the tree: the components that reach its surface. Union-find over blocks: Isenburg & Shewchuk 2009; boundary trees: Gazagnes & Wilkinson 2021.
+The result is defined without blocks (components, numbered by their first voxel), so the order in which blocks are
+merged cannot matter. State of a node of the tree: the components that reach its surface. Union-find over blocks:
+Isenburg & Shewchuk 2009; boundary trees: Gazagnes & Wilkinson 2021.
 """
 
 from __future__ import annotations
@@ -52,7 +55,9 @@ class Components(Stage):
         return int(step.lstrip("updown"))
 
     def _nodes(self, level: int) -> tuple[int, ...]:
-        return tuple(-(-n >> level) if level else n for n in (-(-n // (1 << level)) << level for n in self.grid.numblocks))
+        return tuple(
+            -(-n >> level) if level else n for n in (-(-n // (1 << level)) << level for n in self.grid.numblocks)
+        )
 
     def _blocks(self, level: int, index: Index) -> list[range]:
         """The blocks below a node of the tree, a range an axis."""
@@ -142,12 +147,18 @@ class Components(Stage):
             },
         )
         self.folder.write(block_name("faces", index), faces)
-        values = np.ascontiguousarray(block).reshape(-1)[runs.first]
-        self.folder.write(block_name("leaf", index), {"root": roots, "reach": reach[1:], "value": values.astype(values.dtype.newbyteorder("="))})
+        values = block[tuple(local)]
+        self.folder.write(
+            block_name("leaf", index),
+            {"root": roots, "reach": reach[1:], "value": values.astype(values.dtype.newbyteorder("="))},
+        )
 
     # ---- the tree
     def _state(self, level: int, index: Index) -> dict[str, np.ndarray]:
-        """Of the components that reach a node's surface: their block's name for them, their name now, and the sides they reach."""
+        """Of the components that reach a node's surface.
+
+        Their block's name for them, their name now, and the sides they reach.
+        """
         if level:
             return self.folder.read(block_name(f"up{level}", index), "leaf", "now", "reach")
         leaf = self.folder.read(block_name("leaf", index), "root", "reach")
@@ -254,7 +265,10 @@ class Components(Stage):
         return _raveled(local, shape_of(box)[:-1])
 
     def _scan(self, k: int, index: Index) -> None:
-        """Running sums along axis k: how many roots come before each line, among those that share its first k coordinates."""
+        """Running sums along axis k.
+
+        How many roots come before each line, among those that share its first k coordinates.
+        """
         before = "rows" if k == self.node_ndim - 2 else f"scan{k + 1}"
         base: np.ndarray | None = None
         for b in range(self.grid.numblocks[k]):
@@ -357,7 +371,8 @@ def _across(offset: Index, inside: Sequence[range], middles: Sequence[int]) -> s
 
 
 def _facing(faces: dict[str, np.ndarray], offset: Index, sign: int) -> np.ndarray:
-    """The voxels of a block that face its neighbour at `offset` (sign 1), or that the neighbour at `-offset` faces (sign -1)."""
+    """The voxels of a block that face its neighbour at `offset` (sign 1), or that the neighbour at `-offset`
+    faces (sign -1)."""
     axis = next(a for a, o in enumerate(offset) if o)
     face = faces[f"{axis}{int(sign * offset[axis] > 0)}"]
     index = tuple(slice(None) if not o else (-1 if sign * o > 0 else 0) for a, o in enumerate(offset) if a != axis)

@@ -1,8 +1,9 @@
 """Summarise every block, combine the summaries up a tree, finalise: thresholds, histograms, extrema.
 
-A reduction has one or more passes; a pass sees what the passes before it found (extrema first, then a histogram between them). Summaries combine
-exactly (integers, minima, maxima), so the order of the blocks cannot matter. Where an image is read more than once, the first
-pass keeps it in scratch, if reading it back is cheaper than computing it again (`graph/cost.py`).
+A reduction has one or more passes; a pass sees what the passes before it found (extrema first, then a histogram
+between them). Summaries combine exactly (integers, minima, maxima), so the order of the blocks cannot matter. Where
+an image is read more than once, the first pass keeps it in scratch, if reading it back is cheaper than computing it
+again (`graph/cost.py`).
 """
 
 from __future__ import annotations
@@ -35,7 +36,14 @@ class Reduce(Stage):
     """The stage of a reduction. It leaves the arrays that `finalise(*results)` returns, by name."""
 
     def __init__(
-        self, kind: str, node: Node, grid: Grid, passes: Sequence[Pass], finalise: Callable[..., Summary], *, read_again: bool = False
+        self,
+        kind: str,
+        node: Node,
+        grid: Grid,
+        passes: Sequence[Pass],
+        finalise: Callable[..., Summary],
+        *,
+        read_again: bool = False,
     ) -> None:
         self.kind = kind
         self.passes = tuple(passes)
@@ -44,7 +52,14 @@ class Reduce(Stage):
         keep = worth_keeping(node) and (len(self.passes) > 1 or read_again)
         identity = tokenize(kind, node.token, what, finalise)
         self.levels = tree_steps(len(grid), FAN_IN)
-        self.steps = (*(s for p in range(len(self.passes)) for s in (f"pass{p}", *(f"pass{p}.{k}" for k in range(len(self.levels))))), "done")
+        self.steps = (
+            *(
+                s
+                for p in range(len(self.passes))
+                for s in (f"pass{p}", *(f"pass{p}.{k}" for k in range(len(self.levels))))
+            ),
+            "done",
+        )
         self.block_steps = frozenset(f"pass{p}" for p in range(len(self.passes)))
         super().__init__(identity, [node], grid, keeps=[node] if keep else [])
 
@@ -93,13 +108,17 @@ class Reduce(Stage):
             if p and self.keeps:
                 block = self.left("kept0", box)
             else:
-                (block,) = self.read_inputs(index, blocks) if p == 0 else read_together(*super().reads(step, index), blocks)
+                (block,) = (
+                    self.read_inputs(index, blocks) if p == 0 else read_together(*super().reads(step, index), blocks)
+                )
             self.folder.write(block_name(step, index), self.passes[p].summarise(block, box, *self._results(p)))
         else:
             below, children = self._below(step, index[0])
             p = int(step.split(".")[0].removeprefix("pass"))
             summaries = [self.folder.read(block_name(below, child)) for child in children]
-            self.folder.write(block_name(step, index), self.passes[p].combine(summaries) if len(summaries) > 1 else summaries[0])
+            self.folder.write(
+                block_name(step, index), self.passes[p].combine(summaries) if len(summaries) > 1 else summaries[0]
+            )
 
     def _results(self, count: int) -> list[Summary]:
         top = len(self.levels) - 1
@@ -119,4 +138,3 @@ class Reduce(Stage):
 def _place(i: int, grid: Grid) -> Index:
     """The i-th block in raster order."""
     return tuple(int(k) for k in np.unravel_index(i, grid.numblocks)) if grid.numblocks else ()
-

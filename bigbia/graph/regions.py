@@ -1,12 +1,14 @@
 """The nodes: a lazy image is something that can read any box of itself.
 
-A node is frozen and picklable. It says which boxes of its children it `needs` for a box, and how to `compute` the box from those parts;
-`read` asks the graph of nodes below it, evaluating each once for all that is asked of it and dropping it after its last reader.
+A node is frozen and picklable. It says which boxes of its children it `needs` for a box, and how to `compute` the box
+from those parts; `read` asks the graph of nodes below it, evaluating each once for all that is asked of it and
+dropping it after its last reader.
 
     needs(box) ──►  [box of child 0, ...], [box of child 1, ...]
     compute(box, parts) ──► voxels
 
-`token` is the fingerprint of what a node is (content, functions, parameters), never of how it is cut: equal tokens, equal voxels.
+`token` is the fingerprint of what a node is (content, functions, parameters), never of how it is cut: equal tokens,
+equal voxels.
 """
 
 from __future__ import annotations
@@ -130,8 +132,9 @@ class Live(Node):
 class Window(Node):
     """A voxel and its neighbourhood: read a margin, run the kernel, drop the margin.
 
-    At the image's own border there is no margin and the kernel's own boundary rule acts, so it must have one. `wrap` reads the far
-    side instead. A `cropping` kernel takes `core=` (slices) and returns only the core, which saves it the work on the margin.
+    At the image's own border there is no margin and the kernel's own boundary rule acts, so it must have one. `wrap`
+    reads the far side instead. A `cropping` kernel takes `core=` (slices) and returns only the core, which saves it
+    the work on the margin.
     """
 
     kernel: Callable[..., np.ndarray]
@@ -215,7 +218,10 @@ def _assembled(pieces: list[np.ndarray], counts: Sequence[int]) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Voxelwise(Node):
-    """A function of voxels at the same place, for instance one of Dask's own elementwise tasks. All children have its shape."""
+    """A function of voxels at the same place, for instance one of Dask's own elementwise tasks.
+
+    All children have its shape.
+    """
 
     function: Callable[..., np.ndarray]  # of the children's voxels, in their order
     what: Any  # what the function is, for the token
@@ -303,10 +309,10 @@ def view(child: Node, axes: Sequence[Axis], fixed: Sequence[tuple[int, int]] = (
     if isinstance(child, View):
         inner = child
         places = list(inner.fixed)
-        for axis, place in fixed:
-            a = inner.axes[axis]
-            if a.source is not None:
-                places.append((a.source, a.start + a.step * place))
+        for index, place in fixed:
+            at = inner.axes[index]
+            if at.source is not None:
+                places.append((at.source, at.start + at.step * place))
         merged = []
         for a in axes:
             b = None if a.source is None else inner.axes[a.source]
@@ -315,7 +321,10 @@ def view(child: Node, axes: Sequence[Axis], fixed: Sequence[tuple[int, int]] = (
             else:
                 merged.append(Axis(b.source, b.start + b.step * a.start, b.step * a.step, a.n))
         return view(inner.child, merged, sorted(places))
-    same = all(a.source == i and a.start == 0 and (a.step == 1 or a.n <= 1) and a.n == n for i, (a, n) in enumerate(zip(axes, child.shape)))
+    same = all(
+        a.source == i and a.start == 0 and (a.step == 1 or a.n <= 1) and a.n == n
+        for i, (a, n) in enumerate(zip(axes, child.shape))
+    )
     if same and not fixed and len(axes) == child.ndim:
         return child
     return View(child, axes, fixed)
@@ -390,7 +399,8 @@ def stack(nodes: Sequence[Node], axis: int = 0) -> Node:
     return Concat(tuple(parts), axis)
 
 
-# ---- reading --------------------------------------------------------------------------------------------------------------------
+# ---- reading
+# --------------------------------------------------------------------------------------------------------------------
 def consumers_first(*roots: Node) -> list[Node]:
     """Every node below the roots once, each before the nodes it reads. Nodes of one token are one."""
     done: dict[str, Node] = {}
@@ -419,7 +429,10 @@ Plan = list[tuple[Node, list[tuple[Box, tuple[list[Box], ...]]]]]
 
 
 def plan(roots: Sequence[Node], boxes: Sequence[Box]) -> Plan:
-    """What must be computed for the boxes: for each node its boxes, and for each of those what it needs of its children."""
+    """What must be computed for the boxes.
+
+    For each node its boxes, and for each of those what it needs of its children.
+    """
     wanted: dict[str, list[Box]] = {}
     for root, box in zip(roots, boxes):
         wanted.setdefault(root.token, []).append(box)
@@ -465,7 +478,8 @@ def read_together(roots: Sequence[Node], boxes: Sequence[Box], blocks: Blocks | 
             if not readers[token]:
                 del held[token]
     return [
-        _part(held[root.token], box) if volume(box) else np.empty(shape_of(box), root.dtype) for root, box in zip(roots, boxes)
+        _part(held[root.token], box) if volume(box) else np.empty(shape_of(box), root.dtype)
+        for root, box in zip(roots, boxes)
     ]
 
 
@@ -484,5 +498,3 @@ def live_inputs(roots: Sequence[Node], boxes: Sequence[Box]) -> dict[str, list[t
             indices = {index for box, _ in todo for index, _ in node.grid.overlapping(box)}
             found[node.name] = sorted(indices)
     return found
-
-

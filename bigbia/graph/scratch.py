@@ -4,9 +4,9 @@
     <scratch>/session-<id>/<stage token>/...  records, one file each
                                         done  written when the stage's last task has run
 
-Every file is written under a temporary name and renamed, so it is whole or absent; an absent file is an error, never zeros. A folder
-lives as long as something refers to its stage: a lazy array, a stage built on it, or unfinished futures of a distributed client. Folders of sessions
-whose process was killed are swept by the next session.
+Every file is written under a temporary name and renamed, so it is whole or absent; an absent file is an error, never
+zeros. A folder lives as long as something refers to its stage: a lazy array, a stage built on it, or unfinished
+futures of a distributed client. Folders of sessions whose process was killed are swept by the next session.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Folder:
                 for offset, array in data:
                     if array.nbytes:
                         file.seek(start + offset)
-                        _write_all(file, memoryview(array.reshape(-1).view(np.uint8)))
+                        _write_all(file, array.reshape(-1).view(np.uint8).data)
             os.replace(temporary, path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
@@ -132,7 +132,7 @@ def _load(file: Any, start: int, dtype: str, shape: Sequence[int], at: int) -> n
     out = np.empty(shape, np.dtype(dtype))
     if out.nbytes:
         file.seek(start + at)
-        view = memoryview(out.reshape(-1).view(np.uint8))
+        view = out.reshape(-1).view(np.uint8).data
         while len(view):
             n = file.readinto(view)
             if not n:
@@ -141,7 +141,8 @@ def _load(file: Any, start: int, dtype: str, shape: Sequence[int], at: int) -> n
     return out
 
 
-# ---- sessions --------------------------------------------------------------------------------------------------------------------
+# ---- sessions
+# --------------------------------------------------------------------------------------------------------------------
 class Session:
     """The scratch folders that this process owns."""
 
@@ -152,7 +153,9 @@ class Session:
             self.path.mkdir(parents=True, mode=0o700)
             self._lock_file = open(self.path / "lock", "w")  # noqa: SIM115  held until exit
         except OSError as error:
-            raise StorageError(f"scratch folder {root}: {error.strerror}; name another: BIGBIA_SCRATCH=/path") from error
+            raise StorageError(
+                f"scratch folder {root}: {error.strerror}; name another: BIGBIA_SCRATCH=/path"
+            ) from error
         fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.owner = os.getpid()
         self._lock = threading.RLock()  # finalizers may run inside a locked region
@@ -210,7 +213,9 @@ def _futures_pending() -> bool:
     module = sys.modules.get("distributed.client")
     if module is None:
         return False
-    return any(client.futures for client in list(getattr(module, "_global_clients", {}).values()) if client.status == "running")
+    return any(
+        client.futures for client in list(getattr(module, "_global_clients", {}).values()) if client.status == "running"
+    )
 
 
 _session: Session | None = None

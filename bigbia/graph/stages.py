@@ -1,16 +1,16 @@
 """Stages: what must be finished before something else can be read.
 
-A stage is a barrier: a threshold, a labelling, a table, an output. It names its tasks step by step, says which earlier tasks each of them needs, and
-runs one; all a task makes goes to the stage's scratch folder. The Dask graph (`graph/dask.py`) and the waves of `run/execute.py` are two
-renderings of the same stages.
+A stage is a barrier: a threshold, a labelling, a table, an output. It names its tasks step by step, says which
+earlier tasks each of them needs, and runs one; all a task makes goes to the stage's scratch folder. The Dask graph
+(`graph/dask.py`) and the waves of `run/execute.py` are two renderings of the same stages.
 
-`Left` is the node for what a stage left behind. It has the token of what it stands for, so a graph of nodes keeps its token when a part of
-it is replaced by a stored copy (`lowered`).
+`Left` is the node for what a stage left behind. It has the token of what it stands for, so a graph of nodes keeps its
+token when a part of it is replaced by a stored copy (`lowered`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,12 +162,16 @@ def lowered(nodes: Iterable[Node]) -> list[Node]:
     for stage in stages_of(nodes):
         for i, (token, node) in enumerate(stage.keeps.items()):
             kept.setdefault(token, Left(stage, f"kept{i}", node.shape, node.dtype, token))
-    if not kept:
-        return nodes
+    return replaced(nodes, kept) if kept else nodes
+
+
+def replaced(nodes: Iterable[Node], stored: Mapping[str, Node]) -> list[Node]:
+    """The same nodes over others that hold the same voxels: token -> node."""
+    nodes = list(nodes)
     done: dict[str, Node] = {}
     for node in reversed(consumers_first(*nodes)):
-        if node.token in kept and not isinstance(node, Left):
-            done[node.token] = kept[node.token]
+        if node.token in stored and not isinstance(node, Left):
+            done[node.token] = stored[node.token]
         else:
             children = tuple(done[c.token] for c in node.children)
             changed = any(a is not b for a, b in zip(children, node.children))
@@ -177,7 +181,7 @@ def lowered(nodes: Iterable[Node]) -> list[Node]:
 
 def tree_steps(count: int, fan_in: int) -> list[int]:
     """How many tasks each level of a tree over `count` leaves has, above the leaves, down to 1."""
-    levels = []
+    levels: list[int] = []
     while count > 1 or not levels:
         count = -(-count // fan_in)
         levels.append(count)

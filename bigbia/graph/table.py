@@ -17,7 +17,10 @@ from bigbia.graph.group import Group
 
 @dataclass(frozen=True)
 class Part:
-    """The objects of one image: their grouping, how its rows become a frame, which image it is (t, c), and the columns that say so."""
+    """The objects of one image.
+
+    Their grouping, how its rows become a frame, which image it is (t, c), and the columns that say so.
+    """
 
     stage: Group
     frame: Callable[..., Any]  # (rows) -> pandas.DataFrame
@@ -36,7 +39,10 @@ def _read_partition(part: Part, i: int, *finished: Any) -> Any:
 
 
 class TableGraph(Mapping):
-    """The tasks of a table, written out when it is computed. What `bigbia.save` looks for to write a table in the pass that writes its labels."""
+    """The tasks of a table, written out when it is computed.
+
+    What `bigbia.save` looks for to write a table in the pass that writes its labels.
+    """
 
     def __init__(self, parts: Sequence[Part], live: Mapping[str, da.Array], attributes: Mapping[str, str]) -> None:
         self.parts, self.live, self.attributes = tuple(parts), dict(live), dict(attributes)

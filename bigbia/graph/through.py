@@ -1,7 +1,7 @@
 """Looking through Dask's own layers.
 
-An allow-list. A layer is looked through only if it is known to be what its name says, and its tasks are checked to be that; anything else,
-`map_blocks` above all, makes the array a live one, which is always right and only costs more.
+An allow-list. A layer is looked through only if it is known to be what its name says, and its tasks are checked to be
+that; anything else, `map_blocks` above all, makes the array a live one, which is always right and only costs more.
 
     Blockwise of a ufunc, an operator or a function of the table   -> Voxelwise
     transpose, swapaxes                                            -> View
@@ -34,7 +34,24 @@ from bigbia.graph.dask import Chunks, own_layer, unwrapped
 from bigbia.graph.regions import Axis, Concat, Literal, Node, Voxelwise, broadcast, full_axes, view
 
 _OPERATORS = (
-    "add sub mul truediv floordiv mod pow and_ or_ xor invert inv neg pos abs lt le eq ne gt ge lshift rshift not_".split()
+    *(
+        "add",
+        "sub",
+        "mul",
+        "truediv",
+        "floordiv",
+        "mod",
+        "pow",
+        "and_",
+        "or_",
+        "xor",
+        "invert",
+        "inv",
+        "neg",
+        "pos",
+        "abs",
+    ),
+    *("lt", "le", "eq", "ne", "gt", "ge", "lshift", "rshift", "not_"),
 )
 _VOXELWISE = {getattr(operator, name) for name in _OPERATORS} | {
     builtins.abs,
@@ -118,7 +135,7 @@ class _Looker:
             if tuple(index) != tuple(layer.output_indices[len(layer.output_indices) - len(index) :]):
                 raise NotSeen(f"layer {name!r} permutes axes")
             labels.append(label)
-            children.append(self.visit(dep))
+            children.append(self.visit(str(dep)))
         if not children:
             raise NotSeen(f"layer {name!r} has no image below it")
         shape = np.broadcast_shapes(*(node.shape for node, _ in children))
@@ -129,7 +146,7 @@ class _Looker:
 
     def transposed(self, task: Any, layer: Blockwise) -> tuple[Node, Chunks]:
         ((dep, _),) = [(d, i) for d, i in layer.indices if i is not None]
-        node, chunks = self.visit(dep)
+        node, chunks = self.visit(str(dep))
         order = list(range(node.ndim))
         if task.func is np.transpose:
             axes = unwrapped(task.kwargs["axes"])
@@ -180,7 +197,7 @@ class _Looker:
                     block = source[1 + in_axis]
                     places.append(range(offsets[in_axis][block], offsets[in_axis][block + 1])[part])
                 axes.append(_axis(in_axis, places, tasks.name))
-                sizes.append(tuple(map(len, places)))
+                sizes.append(tuple(map(len, places)))  # type: ignore
                 out_axis += 1
             else:
                 block = samples[tasks.key()][0][1 + in_axis]
@@ -193,7 +210,12 @@ class _Looker:
         for task in tasks.mapping.values():
             if isinstance(task, Alias):
                 continue
-            if not isinstance(task, Task) or task.func not in (dask_chunk.getitem, concatenate_shaped, concatenate3, operator.getitem):
+            if not isinstance(task, Task) or task.func not in (
+                dask_chunk.getitem,
+                concatenate_shaped,
+                concatenate3,
+                operator.getitem,
+            ):
                 raise NotSeen(f"layer {tasks.name!r} does more than rechunk")
         for task in tasks.mapping.values():
             sources |= {k[0] for k in task.dependencies if k not in tasks.mapping}
@@ -201,14 +223,17 @@ class _Looker:
             raise NotSeen(f"layer {tasks.name!r} mixes arrays")
         node, chunks = self.visit(sources.pop())
         sizes = tuple(
-            tuple(tasks.extent(tasks.key(axis, i), chunks)[axis] for i in range(n)) for axis, n in enumerate(tasks.numblocks)
+            tuple(tasks.extent(tasks.key(axis, i), chunks)[axis] for i in range(n))
+            for axis, n in enumerate(tasks.numblocks)
         )
         return node, sizes
 
     def concatenated(self, tasks: _Tasks) -> tuple[Node, Chunks]:
         ndim = len(tasks.numblocks)
         lines = [[_alias(tasks.mapping[tasks.key(a, i)]) for i in range(n)] for a, n in enumerate(tasks.numblocks)]
-        joined = [a for a in range(ndim) if any(k[1 + a] != i or k[0] != lines[a][0][0] for i, k in enumerate(lines[a]))]
+        joined = [
+            a for a in range(ndim) if any(k[1 + a] != i or k[0] != lines[a][0][0] for i, k in enumerate(lines[a]))
+        ]
         if len(joined) != 1:
             raise NotSeen(f"layer {tasks.name!r} joins along {len(joined)} axes")
         (axis,) = joined
@@ -300,7 +325,8 @@ class _Tasks:
             counts = tuple(int(unwrapped(n)) for n in _flat(arguments[1]))
             pieces = pieces.reshape(*counts, len(counts))
             return tuple(
-                int(pieces[tuple(slice(None) if b == a else 0 for b in range(len(counts)))][..., a].sum()) for a in range(len(counts))
+                int(pieces[tuple(slice(None) if b == a else 0 for b in range(len(counts)))][..., a].sum())
+                for a in range(len(counts))
             )
         raise NotSeen(f"layer {self.name!r} does more than rechunk")
 
@@ -409,12 +435,18 @@ def _call(task: Any) -> tuple[Callable, list]:
 def _getitem(task: Any) -> tuple[tuple, tuple]:
     """Source key and index of a getitem task; an alias takes the whole block."""
     if isinstance(task, Alias):
-        return task.target, ()
+        return task.target, ()  # type: ignore
     function, arguments = _call(task)
-    if function not in (dask_chunk.getitem, operator.getitem) or len(arguments) != 2 or not isinstance(arguments[0], tuple):
+    if (
+        function not in (dask_chunk.getitem, operator.getitem)
+        or len(arguments) != 2
+        or not isinstance(arguments[0], tuple)
+    ):
         raise NotSeen(f"{_name_of(function)} is not a slice")
     index = arguments[1]
-    if isinstance(index, GraphNode) or not all(e is None or isinstance(e, (slice, int, np.integer)) for e in _tuple(index)):
+    if isinstance(index, GraphNode) or not all(
+        e is None or isinstance(e, (slice, int, np.integer)) for e in _tuple(index)
+    ):
         raise NotSeen("a slice by a list or an array")
     return arguments[0], _tuple(index)
 
@@ -425,9 +457,9 @@ def _tuple(index: Any) -> tuple:
 
 def _alias(task: Any) -> tuple:
     if isinstance(task, Alias):
-        return task.target
+        return task.target  # type: ignore
     if isinstance(task, TaskRef):
-        return task.key
+        return task.key  # type: ignore
     if isinstance(task, tuple) and task and isinstance(task[0], str):
         return task
     raise NotSeen("a task that is not a plain reference")

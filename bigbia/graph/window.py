@@ -38,14 +38,15 @@ def window(
     Parameters
     ----------
     function : callable, ``function(block, **params) -> block``
-        Takes a NumPy array and returns one of the same shape. A voxel of the result may depend on voxels at most `halo` away and on nothing
-        else: not on the block's shape or place. It must be importable (or picklable by cloudpickle) for schedulers with processes.
-        Near the image's border the block ends there, and the function decides what lies beyond.
+        Takes a NumPy array and returns one of the same shape. A voxel of the result may depend on voxels at most
+        `halo` away and on nothing else: not on the block's shape or place. It must be importable (or picklable by
+        cloudpickle) for schedulers with processes. Near the image's border the block ends there, and the function
+        decides what lies beyond.
     image : array, any number of axes
         NumPy: the function is called at once. Dask or DataArray: the result is lazy, of the same kind.
     halo : int, sequence, or length with a unit
-        How far a voxel looks, in voxels: one number, one a spatial axis, or (before, after) pairs. ``"2 um"`` is rounded up. Zero along the
-        t and c of a DataArray.
+        How far a voxel looks, in voxels: one number, one a spatial axis, or (before, after) pairs. ``"2 um"`` is
+        rounded up. Zero along the t and c of a DataArray.
     dtype : dtype, default that of the image
         What the function returns; checked in every block.
     boundary : {"function", "wrap"}
@@ -63,8 +64,8 @@ def window(
 
     Notes
     -----
-    Exact if the halo is: the result is then the same for every chunking, to the bit. A halo that is too small is a wrong result that depends on
-    the blocks; test with ``np.testing.assert_array_equal`` over two chunkings.
+    Exact if the halo is: the result is then the same for every chunking, to the bit. A halo that is too small is a
+    wrong result that depends on the blocks; test with ``np.testing.assert_array_equal`` over two chunkings.
 
     Examples
     --------
@@ -94,7 +95,9 @@ def halos(halo: Any, image: Any) -> tuple[tuple[int, int], ...]:
         return tuple((math.ceil(h), math.ceil(h)) for h in hyperstack.lengths(halo, image, "halo"))
     given = [halo] * len(space) if np.ndim(halo) == 0 else list(halo)
     if len(given) != len(space):
-        raise ParameterError(f"halo={halo!r}: {len(given)} lengths for {len(space)} spatial axes: give 1 or {len(space)}")
+        raise ParameterError(
+            f"halo={halo!r}: {len(given)} lengths for {len(space)} spatial axes: give 1 or {len(space)}"
+        )
     for axis, h in zip(space, given):
         before, after = (h, h) if np.ndim(h) == 0 else h
         if int(before) != before or int(after) != after or before < 0 or after < 0:
@@ -103,13 +106,17 @@ def halos(halo: Any, image: Any) -> tuple[tuple[int, int], ...]:
     return tuple(out)
 
 
-def _at_once(function: Callable, image: np.ndarray, halo: Sequence, dtype: np.dtype, wrap: bool, params: dict) -> np.ndarray:
+def _at_once(
+    function: Callable, image: np.ndarray, halo: Sequence, dtype: np.dtype, wrap: bool, params: dict
+) -> np.ndarray:
     data = np.pad(image, halo, mode="wrap") if wrap else image
     data = data.view()
     data.flags.writeable = False  # as in a block task
     out, expected = function(data, **params), data.shape
     if getattr(out, "shape", None) != expected:
-        raise BlockError(f"{function.__name__} returned {getattr(out, 'shape', type(out).__name__)} for an image of {expected}")
+        raise BlockError(
+            f"{function.__name__} returned {getattr(out, 'shape', type(out).__name__)} for an image of {expected}"
+        )
     if out.dtype != dtype:
         raise BlockError(f"{function.__name__} returned {out.dtype}, declared {dtype}: pass dtype={str(out.dtype)!r}")
     return np.ascontiguousarray(out[tuple(slice(b, b + n) for (b, _), n in zip(halo, image.shape))]) if wrap else out

@@ -1,8 +1,9 @@
 """Connected components of one block, as runs.
 
-A run is a stretch of equal voxels along the last axis. Components are found on runs (union-find over the runs of neighbouring lines; He, Chao
-& Suzuki 2008 describe run-based labelling), kept as runs (about 0.4 bytes a voxel for nuclei), and painted from runs. Any number of axes, binary or
-multi-label, every connectivity. Components are numbered from 1 in raster order of their first voxel.
+A run is a stretch of equal voxels along the last axis. Components are found on runs (union-find over the runs of
+neighbouring lines; He, Chao & Suzuki 2008 describe run-based labelling), kept as runs (about 0.4 bytes a voxel for
+nuclei), and painted from runs. Any number of axes, binary or multi-label, every connectivity. Components are numbered
+from 1 in raster order of their first voxel.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ class Runs:
 
 
 def components(block: np.ndarray, connectivity: int, background: float = 0) -> Runs:
-    """Label the voxels that differ from `background`; neighbours share at most `connectivity` steps and have one value."""
+    """Label the voxels that differ from `background`.
+
+    Neighbours share at most `connectivity` steps and have one value.
+    """
     shape = block.shape
     # An array of one repeated value (strides 0) stands for an empty part of a sparse image: nothing to look at.
     nothing = block.size and not any(block.strides) and block.flat[0] == background
@@ -75,14 +79,27 @@ def paint(runs: Runs, numbers: np.ndarray, box: tuple[tuple[int, int], ...] | No
         begin = np.array([a for a, _ in box[:-1]], np.int64)
         size = np.array([b - a for a, b in box[:-1]], np.int64)
         _paint(
-            runs.lines, runs.start, runs.stop, runs.component, numbers, lead, begin, size, box[-1][0], box[-1][1], out.reshape(-1, out.shape[-1])
+            runs.lines,
+            runs.start,
+            runs.stop,
+            runs.component,
+            numbers,
+            lead,
+            begin,
+            size,
+            box[-1][0],
+            box[-1][1],
+            out.reshape(-1, out.shape[-1]),
         )
     return out
 
 
 def _earlier_lines(ndim: int, connectivity: int) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets to the neighbouring lines that come before a line, and whether their runs touch diagonally along the last axis."""
-    found = [o for o in product((-1, 0, 1), repeat=ndim - 1) if o < (0,) * (ndim - 1) and sum(map(abs, o)) <= connectivity]
+    """Offsets to the neighbouring lines that come before a line, and whether their runs touch diagonally along
+    the last axis."""
+    found = [
+        o for o in product((-1, 0, 1), repeat=ndim - 1) if o < (0,) * (ndim - 1) and sum(map(abs, o)) <= connectivity
+    ]
     reach = [int(sum(map(abs, o)) + 1 <= connectivity) for o in found]
     return np.array(found, np.int64).reshape(len(found), ndim - 1), np.array(reach, np.int64)
 
@@ -161,13 +178,19 @@ def _unite(data, lines, start, stop, parent, lead, offsets, reach):
                             parent[b] = a
                         elif b < a:
                             parent[a] = b
-                    # The run that ends first has met all it can; with a diagonal reach the next run of the same line may still touch
-                    # the other, so the two are compared by their ends.
+                    # The run that ends first has met all it can; with a diagonal reach the next run of the same line
+                    # may still touch the other, so the two are compared by their ends.
                     if stop[p] < stop[q]:
                         p += 1
                     elif stop[q] < stop[p]:
                         q += 1
-                    elif r and p + 1 < lines[other + 1] and start[p + 1] == stop[p] and q + 1 < lines[i + 1] and start[q + 1] == stop[q]:
+                    elif (
+                        r
+                        and p + 1 < lines[other + 1]
+                        and start[p + 1] == stop[p]
+                        and q + 1 < lines[i + 1]
+                        and start[q + 1] == stop[q]
+                    ):
                         # both lines go on at once: the two diagonal neighbours of this corner
                         for x, y in ((p, q + 1), (p + 1, q)):
                             if data[other, start[x]] == data[i, start[y]]:

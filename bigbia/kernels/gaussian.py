@@ -1,8 +1,9 @@
 """Separable Gaussian of one block, bit for bit that of `scipy.ndimage.gaussian_filter`, at two to three times its speed.
 
-SciPy filters axis by axis, rounds to the output type after each, and adds the taps of a line from the outermost pair inwards in float64. The same
-additions in the same order give the same bits; the gain is in working on many lines at once (the additions vectorise), four pairs of taps
-a pass over the accumulator, and in filtering only the lines that the core of the block still needs.
+SciPy filters axis by axis, rounds to the output type after each, and adds the taps of a line from the outermost pair
+inwards in float64. The same additions in the same order give the same bits; the gain is in working on many lines at
+once (the additions vectorise), four pairs of taps a pass over the accumulator, and in filtering only the lines that
+the core of the block still needs.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ def gaussian(
     return np.ascontiguousarray(out, dtype=dtype) if out.dtype != dtype or out is block else np.ascontiguousarray(out)
 
 
-def _along(x: np.ndarray, axis: int, w: np.ndarray, start: int, stop: int, mode: int, cval: float, dtype: np.dtype) -> np.ndarray:
+def _along(
+    x: np.ndarray, axis: int, w: np.ndarray, start: int, stop: int, mode: int, cval: float, dtype: np.dtype
+) -> np.ndarray:
     shape = (*x.shape[:axis], stop - start, *x.shape[axis + 1 :])
     out = np.empty(shape, dtype)
     outer = int(np.prod(x.shape[:axis], dtype=np.int64))

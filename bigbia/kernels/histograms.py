@@ -25,7 +25,9 @@ def counts(block: np.ndarray, edges: np.ndarray) -> np.ndarray:
     out = np.zeros(len(edges) - 1, np.int64)
     flat = _flat(block)
     low = flat.dtype.type(edges[0])
-    _counts(flat, np.ascontiguousarray(edges), low, flat.dtype.type(len(out) / (float(edges[-1]) - float(edges[0]))), out)
+    _counts(
+        flat, np.ascontiguousarray(edges), low, flat.dtype.type(len(out) / (float(edges[-1]) - float(edges[0]))), out
+    )
     return out
 
 

@@ -1,7 +1,8 @@
 """What one block knows of each of its objects: exact integers that add up over blocks.
 
-Sums are kept as two integers, value = high * 2**shift + low, in units of `unit`: integer images exactly, floats as fixed-point numbers with
-2 x 38 bits below the image's largest magnitude (pre-rounding, Demmel & Nguyen 2013), so that no sum depends on the order of the blocks.
+Sums are kept as two integers, value = high * 2**shift + low, in units of `unit`: integer images exactly, floats as
+fixed-point numbers with 2 x 38 bits below the image's largest magnitude (pre-rounding, Demmel & Nguyen 2013), so that
+no sum depends on the order of the blocks.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ _njit = nb.njit(nogil=True, cache=True, error_model="numpy")
 
 
 def geometry(labels: np.ndarray, origin: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """label, n, sum (n objects, ndim), low and high (inclusive) of each object of a block, in voxels of the whole image."""
+    """label, n, sum (n objects, ndim), low and high (inclusive) of each object of a block, in voxels of the whole
+    image."""
     flat = _lines(labels)
     d = max(2, labels.ndim)
     lead = np.array(labels.shape[:-1] or (1,), np.int64)
@@ -48,8 +50,13 @@ def intensity(labels: np.ndarray, image: np.ndarray, unit: float = 0.0) -> dict[
     return {"label": found.astype(labels.dtype), "sums": sums, "min": ends[:, 0], "max": ends[:, 1], "nans": nans}
 
 
-def _collect(kernel: Callable, labels: np.ndarray, table: tuple[int, Any], *args: Any, ends: bool = False) -> list[np.ndarray]:
-    """Run a kernel over the lines of a block; its hash table of objects grows between lines. Rows in order of the labels."""
+def _collect(
+    kernel: Callable, labels: np.ndarray, table: tuple[int, Any], *args: Any, ends: bool = False
+) -> list[np.ndarray]:
+    """Run a kernel over the lines of a block.
+
+    Its hash table of objects grows between lines. Rows in order of the labels.
+    """
     n, m = labels.shape
     size = 1 << max(8, (2 * m + 2).bit_length())
     slots = np.full(size, -1, np.int64)
@@ -192,7 +199,10 @@ def _integer_lines(labels, line, count, slots, found, rows, image):
 
 @_njit
 def _float_lines(labels, line, count, slots, found, rows, ends, image, unit):
-    """Row: sum (high, low), sum of squares (high, low), NaNs and infinities. x is at most unit: high counts steps of unit * 2**-38."""
+    """Row: sum (high, low), sum of squares (high, low), NaNs and infinities.
+
+    X is at most unit: high counts steps of unit * 2**-38.
+    """
     m = labels.shape[1]
     step = unit * 2.0**-38 if unit > 0 else 1.0
     step2 = unit * unit * 2.0**-38 if unit > 0 else 1.0

@@ -267,7 +267,7 @@ def _span(nucleus, walls, z, y, bound, length):
         if inside < 0.0:
             return 0, 0
         root = math.sqrt(inside)
-        start = max(start, np.int64(math.ceil(nucleus.centre[2] - (slant + root) / bend)))
+        start = max(start, np.int64(math.ceil(nucleus.centre[2] - (slant + root) / bend)))  # type: ignore
         stop = min(stop, np.int64(math.floor(nucleus.centre[2] - (slant - root) / bend)) + 1)
     for wall in walls:
         left = wall.offset - wall.normal[0] * z - wall.normal[1] * y
@@ -278,11 +278,11 @@ def _span(nucleus, walls, z, y, bound, length):
             if wall.lower:
                 stop = min(stop, last + 1)
             else:
-                start = max(start, last + 1)
+                start = max(start, last + 1)  # type: ignore
         elif step < 0.0:
             first = np.int64(math.ceil(left / step))
             if wall.lower:
-                start = max(start, first)
+                start = max(start, first)  # type: ignore
             else:
                 stop = min(stop, first)
         elif wall.lower != (left >= 0.0):
@@ -655,6 +655,6 @@ def spiral(shape: tuple[int, ...], box: Box) -> np.ndarray:
     if len(shape) == 1:
         out[:] = True
         return out
-    plane = _spiral_plane(*shape[-2:], *box[-2], *box[-1])
+    plane = _spiral_plane(*shape[-2:], *box[-2], *box[-1])  # type: ignore
     _wind(out, shape, box, plane)
     return out

@@ -38,10 +38,20 @@ class Columns:
 
     def _empty(self) -> dict[str, np.ndarray]:
         integers = np.zeros((0, self.ndim), np.int64)
-        rows = {"label": np.zeros(0, self.dtype), "n": integers[:, 0], "sum": integers, "low": integers, "high": integers}
+        rows = {
+            "label": np.zeros(0, self.dtype),
+            "n": integers[:, 0],
+            "sum": integers,
+            "low": integers,
+            "high": integers,
+        }
         for k in range(len(self.channels)):
             kind = np.float64 if self.floats and self.floats[k] else np.int64
-            rows |= {f"sums{k}": np.zeros((0, 8), np.int64), f"ends{k}": np.zeros((0, 2), kind), f"nans{k}": np.zeros(0, np.int64)}
+            rows |= {
+                f"sums{k}": np.zeros((0, 8), np.int64),
+                f"ends{k}": np.zeros((0, 2), kind),
+                f"nans{k}": np.zeros(0, np.int64),
+            }
             rows[f"unit{k}"] = np.zeros(0)
         return rows
 
@@ -66,7 +76,10 @@ class Columns:
                 yield "extent", (rows["n"] * voxel) / (self._box(rows) * voxel)
             elif name == "centroid":
                 for a in range(self.ndim):
-                    yield self._named("centroid", a), rows["sum"][:, a] / rows["n"] * (self.spacing[a] if self.spacing else 1)
+                    yield (
+                        self._named("centroid", a),
+                        rows["sum"][:, a] / rows["n"] * (self.spacing[a] if self.spacing else 1),
+                    )
             else:
                 for k, channel in enumerate(self.channels):
                     column = name if channel is None else self._named(name, channel)
@@ -96,8 +109,6 @@ class Columns:
                 variance = np.array([s / (m * m) for s, m in zip(spread, n)], np.float64)
                 out = np.sqrt(variance) * (unit * 2.0**-76 if is_float else 1.0)
         return np.where(bad, np.nan, out)
-
-
 
 
 def exact(limbs: np.ndarray, is_float: bool) -> np.ndarray:

@@ -33,7 +33,8 @@ def label(
     return_num : bool
         Also return how many there are.
     connectivity : int, default the number of axes
-        Voxels are neighbours if they differ by at most this many steps along axes: in 3D 1, 2, 3 for 6, 18, 26 neighbours.
+        Voxels are neighbours if they differ by at most this many steps along axes: in 3D 1, 2, 3 for 6, 18, 26
+        neighbours.
     over : {"each", "all"}
         Each time and channel of a DataArray by itself, numbered from 1; or all together, connected through them.
     dtype : {"uint32", "uint64"}
@@ -52,11 +53,12 @@ def label(
 
     Notes
     -----
-    Objects are numbered by their first voxel in the array's own raster order. That is ``skimage.measure.label``, number for number, for every chunking
-    (scikit-image swaps axes of integer images with an axis of length 1 and numbers those differently).
+    Objects are numbered by their first voxel in the array's own raster order. That is ``skimage.measure.label``,
+    number for number, for every chunking (scikit-image swaps axes of integer images with an axis of length 1 and
+    numbers those differently).
 
-    Reading any part labels the whole image once, in about 2.5 tasks a block; later reads find it done. No task holds more than a block and the
-    components that reach the surface of its box.
+    Reading any part labels the whole image once, in about 2.5 tasks a block; later reads find it done. No task holds
+    more than a block and the components that reach the surface of its box.
 
     Examples
     --------
@@ -72,10 +74,16 @@ def label(
         raise ParameterError(f"measure.label: an image of {ndim} axes: 1 to 5 can be labelled")
     if connectivity is None:
         connectivity = ndim
-    if isinstance(connectivity, bool) or not isinstance(connectivity, (int, np.integer)) or not 1 <= connectivity <= ndim:
-        raise ParameterError(f"measure.label: connectivity={connectivity!r}: 1 to {ndim} for an image of {ndim} axes of space")
+    if (
+        isinstance(connectivity, bool)
+        or not isinstance(connectivity, (int, np.integer))
+        or not 1 <= connectivity <= ndim
+    ):
+        raise ParameterError(
+            f"measure.label: connectivity={connectivity!r}: 1 to {ndim} for an image of {ndim} axes of space"
+        )
     try:
-        kind = np.dtype(dtype)
+        kind: np.dtype = np.dtype(dtype)
     except TypeError:
         kind = np.dtype(object)
     if kind not in (np.uint32, np.uint64):
@@ -84,7 +92,9 @@ def label(
         background = 0
     info = np.iinfo(np.uint8 if label_image.dtype == bool else label_image.dtype)
     if not info.min <= background <= info.max:
-        raise ParameterError(f"measure.label: background={background!r} is no value of {label_image.dtype} voxels ({info.min} to {info.max})")
+        raise ParameterError(
+            f"measure.label: background={background!r} is no value of {label_image.dtype} voxels ({info.min} to {info.max})"
+        )
     if not is_lazy(label_image):
         return _at_once(label_image, int(connectivity), background, kind, return_num)
     source = lazy(label_image, "measure.label")
@@ -97,8 +107,6 @@ def label(
         labels = source.like(source.joined([s.labels() for s in stages]), source.joined_chunks())
         count = source.like_over(source.joined([s.count() for s in stages])) if return_num else None
     return (labels, count) if return_num else labels
-
-
 
 
 def _at_once(image: np.ndarray, connectivity: int, background: int, dtype: np.dtype, return_num: bool) -> Any:

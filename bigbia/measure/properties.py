@@ -33,30 +33,35 @@ def regionprops_table(
     ----------
     label_image : integer array, any number of axes; 0 is background
     intensity_image : array of the same shape, optional
-        Of bool, integers or floats. A DataArray may have channels where the labels have none: each channel gives its own columns, ``intensity_mean-DAPI``.
+        Of bool, integers or floats. A DataArray may have channels where the labels have none: each channel gives its
+        own columns, ``intensity_mean-DAPI``.
     properties : sequence of names, default all that the images allow
-        ``label, area, num_pixels, bbox, area_bbox, extent, centroid, intensity_mean, intensity_min, intensity_max, intensity_std``.
+        ``label, area, num_pixels, bbox, area_bbox, extent, centroid, intensity_mean, intensity_min, intensity_max,
+        intensity_std``.
     spacing : number, one number a spatial axis, or a unit
-        Size of a voxel; ``"um"``: that of the image, in micrometres. Scales area, area_bbox and centroid; bbox stays in voxels.
+        Size of a voxel; ``"um"``: that of the image, in micrometres. Scales area, area_bbox and centroid; bbox stays
+        in voxels.
     separator : str
         Between a property and its axis or channel: ``centroid-0``.
 
     Returns
     -------
-    One row an object, in label order, with scikit-image's column names: a pandas DataFrame for NumPy images, otherwise a lazy
-    dask.dataframe. Images with t or c (labels) have rows for each of them and columns ``t``, ``c``.
+    One row an object, in label order, with scikit-image's column names: a pandas DataFrame for NumPy images,
+    otherwise a lazy dask.dataframe. Images with t or c (labels) have rows for each of them and columns ``t``, ``c``.
 
     Raises
     ------
     InputError : labels that are not integers, complex intensities, an empty axis
-    ParameterError : images of different shapes, an unknown property, intensity properties without an intensity image, a unit where the image has no voxel size
+    ParameterError : images of different shapes, an unknown property, intensity properties without an intensity image,
+    a unit where the image has no voxel size
     BlockError : negative labels; when it is computed
 
     Notes
     -----
-    Integer columns equal `skimage.measure.regionprops_table` to the bit. All sums are exact integers (floating-point intensities as fixed-point numbers
-    with 76 bits below the image's largest magnitude), so every column is the same to the bit for every chunking; floating-point columns
-    agree with scikit-image to about 1e-12, 1e-6 where scikit-image itself sums in float32. An object with a NaN or an infinity has NaN intensities.
+    Integer columns equal `skimage.measure.regionprops_table` to the bit. All sums are exact integers (floating-point
+    intensities as fixed-point numbers with 76 bits below the image's largest magnitude), so every column is the same
+    to the bit for every chunking; floating-point columns agree with scikit-image to about 1e-12, 1e-6 where
+    scikit-image itself sums in float32. An object with a NaN or an infinity has NaN intensities.
 
     Examples
     --------
@@ -72,13 +77,22 @@ def regionprops_table(
     if intensity_image is not None:
         check_image(intensity_image, f"{what}: intensity_image")
     names = checked_properties(properties, intensity_image is not None)
-    sizes, unit = voxel_sizes(spacing, label_image if spacing is None or hyperstack.voxel_size(label_image) else intensity_image)
+    sizes, unit = voxel_sizes(
+        spacing, label_image if spacing is None or hyperstack.voxel_size(label_image) else intensity_image
+    )
     if intensity_image is None or not any(n in INTENSITY for n in names):
         intensity_image = None
     if not is_lazy(label_image) and (intensity_image is None or not is_lazy(intensity_image)):
         if intensity_image is not None and intensity_image.shape != label_image.shape:
             raise ParameterError(different(what, intensity_image, label_image))
-        columns = Columns(tuple(names), label_image.ndim, (None,) * (intensity_image is not None), sizes, separator, str(label_image.dtype))
+        columns = Columns(
+            tuple(names),
+            label_image.ndim,
+            (None,) * (intensity_image is not None),
+            sizes,
+            separator,
+            str(label_image.dtype),
+        )
         return at_once(label_image, intensity_image, columns)
     from bigbia.graph.table import Part, TableGraph
 
@@ -90,7 +104,9 @@ def regionprops_table(
         for _, image in channels:
             live |= image.live
         floats = tuple(image.node.dtype.kind == "f" or image.node.dtype.itemsize == 8 for _, image in channels)
-        units = [unit_stage(image, part.grid).output("unit", (), np.float64) for (_, image), f in zip(channels, floats) if f]
+        units = [
+            unit_stage(image, part.grid).output("unit", (), np.float64) for (_, image), f in zip(channels, floats) if f
+        ]
         stage = Group(
             "regionprops_table",
             [part.node, *(image.node for _, image in channels)],
@@ -99,7 +115,15 @@ def regionprops_table(
             functools.partial(summarise, floats=floats),
             combine,
         )
-        columns = Columns(tuple(names), part.node.ndim, tuple(name for name, _ in channels), sizes, separator, str(label_image.dtype), floats)
+        columns = Columns(
+            tuple(names),
+            part.node.ndim,
+            tuple(name for name, _ in channels),
+            sizes,
+            separator,
+            str(label_image.dtype),
+            floats,
+        )
         said = {k: channel_name(labels.template, i) if k == "c" else i for k, i in where.items()}
         parts.append(Part(stage, columns, said, where))
     return TableGraph(parts, live, {"unit": unit} if unit else {}).as_dataframe()
@@ -134,14 +158,16 @@ def voxel_sizes(spacing: Any, image: Any) -> tuple[tuple[float, ...] | None, str
         sizes, own = hyperstack.voxel_size(image), hyperstack.unit(image)
         if sizes is None or own is None:
             raise ParameterError(
-                f'measure.regionprops_table: spacing={spacing!r}: the image has no voxel size: open it with voxel_size="0.29, 0.26, 0.26 um", or give '
-                "numbers"
+                f"measure.regionprops_table: spacing={spacing!r}: the image has no voxel size: "
+                'open it with voxel_size="0.29, 0.26, 0.26 um", or give numbers'
             )
         names = hyperstack.axis_names(image)
         return tuple(convert(sizes[names[a]], own, wanted) for a in axes), wanted
     given = [float(spacing)] * len(axes) if np.ndim(spacing) == 0 else [float(s) for s in spacing]
     if len(given) != len(axes) or not all(s > 0 for s in given):
-        raise ParameterError(f"measure.regionprops_table: spacing={spacing!r}: give 1 or {len(axes)} positive numbers, or a unit")
+        raise ParameterError(
+            f"measure.regionprops_table: spacing={spacing!r}: give 1 or {len(axes)} positive numbers, or a unit"
+        )
     return tuple(given), ""
 
 
@@ -149,14 +175,19 @@ def at_once(labels: np.ndarray, intensity: np.ndarray | None, columns: Columns) 
     blocks = [labels] if intensity is None else [labels, intensity]
     floats = tuple(b.dtype.kind == "f" or b.dtype.itemsize == 8 for b in blocks[1:])
     values = [unit_of(magnitude(b, whole(b.shape)))["unit"] for b, f in zip(blocks[1:], floats) if f]
-    columns = Columns(columns.properties, columns.ndim, columns.channels, columns.spacing, columns.separator, columns.dtype, floats)
+    columns = Columns(
+        columns.properties, columns.ndim, columns.channels, columns.spacing, columns.separator, columns.dtype, floats
+    )
     rows = summarise(blocks, whole(labels.shape), values, floats=floats)
     return columns(combine(rows, np.arange(len(rows["label"]))))
 
 
-def intensities(image: Any, labels: Lazy, where: Mapping[str, int], whole_labels: Lazy, what: str) -> list[tuple[str | None, Lazy]]:
+def intensities(
+    image: Any, labels: Lazy, where: Mapping[str, int], whole_labels: Lazy, what: str
+) -> list[tuple[str | None, Lazy]]:
     """The intensity images that go with the labels of one time and channel: (channel name, image)."""
     chosen = image
+    several: list[tuple[str | None, Any]]
     if hyperstack.is_hyperstack(image):
         here = {k: i for k, i in where.items() if k in image.dims}
         for k, i in here.items():

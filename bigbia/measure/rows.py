@@ -1,4 +1,7 @@
-"""What a block knows of its objects, and how two blocks' knowledge of one object adds up: exactly, whatever the blocks."""
+"""What a block knows of its objects, and how two blocks' knowledge of one object adds up.
+
+Exactly, whatever the blocks.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,17 @@ def summarise(
         rows[f"nans{k}"] = found["nans"]
         rows[f"unit{k}"] = np.full(len(found["label"]), unit)
     if len(rows["label"]) and rows["label"].dtype.kind == "i" and rows["label"][0] < 0:
-        raise BlockError(f"measure.regionprops_table: label {rows['label'][0]} in the block {describe(box)}: labels are 1 or more")
+        raise BlockError(
+            f"measure.regionprops_table: label {rows['label'][0]} in the block {describe(box)}: labels are 1 or more"
+        )
     return rows
 
 
 def limbs(sums: np.ndarray) -> np.ndarray:
-    """(high, low) pairs as four numbers each, of 32 bits and a sign at the top: 2**31 of them add up without overflow."""
+    """(high, low) pairs as four numbers each, of 32 bits and a sign at the top.
+
+    2**31 of them add up without overflow.
+    """
     out = np.empty((len(sums), 8), np.int64)
     for i in range(4):
         out[:, 2 * i] = sums[:, i] >> 32

@@ -1,7 +1,7 @@
 """Run stages in waves: step by step, a few blocks a thread in flight, on threads, local processes or a cluster.
 
-The tasks are those of the Dask graph (`graph/dask.py`), submitted a window at a time, so that the scheduler's memory is bounded by the window and not
-by the volume. A stage whose scratch folder is complete is not run again.
+The tasks are those of the Dask graph (`graph/dask.py`), submitted a window at a time, so that the scheduler's memory
+is bounded by the window and not by the volume. A stage whose scratch folder is complete is not run again.
 """
 
 from __future__ import annotations
@@ -45,7 +45,12 @@ def execute(
     with workers(scheduler) as pool:
         for stage in order.values():
             if not stage.complete:
-                run_stage(held(stage, live or {}, pool.compute, holds), pool, progress, (done_steps or {}).get(stage.token, ()))
+                run_stage(
+                    held(stage, live or {}, pool.compute, holds),
+                    pool,
+                    progress,
+                    (done_steps or {}).get(stage.token, ()),
+                )
 
 
 def run_stage(stage: Stage, pool: Any, progress: Any = None, skip: Sequence[str] = ()) -> None:
@@ -72,14 +77,22 @@ def run_tasks(stage: Stage, step: str, indices: Sequence[Index]) -> None:
         except BigbiaError:
             raise
         except MemoryError as error:
-            raise BlockError(f"{where(stage, step, index)}: out of memory; use a smaller --block, or fewer --threads") from error
+            raise BlockError(
+                f"{where(stage, step, index)}: out of memory; use a smaller --block, or fewer --threads"
+            ) from error
         except Exception as error:
             raise BlockError(f"{where(stage, step, index)}: {type(error).__name__}: {error}") from error
 
 
 def where(stage: Stage, step: str, index: Index) -> str:
     """Which stage, step and voxels a task is, for messages."""
-    place = f" at {describe(stage.grid.box(index))}" if step in stage.block_steps and index else f" {index}" if index else ""
+    place = (
+        f" at {describe(stage.grid.box(index))}"
+        if step in stage.block_steps and index
+        else f" {index}"
+        if index
+        else ""
+    )
     return f"{stage.kind}, {step}{place}"
 
 
@@ -165,13 +178,17 @@ class Cluster:
             for future in running:
                 if future.status != "finished":
                     error = future.exception()
-                    raise error if isinstance(error, BigbiaError) else BlockError(f"{stage.kind}, {step}: {type(error).__name__}: {error}")
+                    raise (
+                        error
+                        if isinstance(error, BigbiaError)
+                        else BlockError(f"{stage.kind}, {step}: {type(error).__name__}: {error}")
+                    )
                 if advance:
                     advance(pending.pop(future.key))
                 future.release()
                 submit()
         except BaseException:
-            self.client.cancel([f for f in list(running.futures)])
+            self.client.cancel(list(running.futures))
             raise
 
     def close(self) -> None:
@@ -207,7 +224,12 @@ def _workers(scheduler: str | None) -> Any:
 
         # Loopback only, and no dashboard: nothing listens to the network.
         cluster = LocalCluster(
-            n_workers=config.threads(), threads_per_worker=1, host="127.0.0.1", dashboard_address=None, memory_limit=0, silence_logs=40
+            n_workers=config.threads(),
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=None,
+            memory_limit=0,
+            silence_logs=40,
         )
         client = Client(cluster, set_as_default=False)
         return Cluster(client, [client, cluster])
@@ -217,7 +239,8 @@ def _workers(scheduler: str | None) -> Any:
         try:
             client = Client(scheduler, timeout="10s", set_as_default=False)
         except (OSError, ValueError) as error:
-            raise ParameterError(f"scheduler {scheduler!r}: no scheduler answers there ({type(error).__name__}); start one, or use threads") from None
+            raise ParameterError(
+                f"scheduler {scheduler!r}: no scheduler answers there ({type(error).__name__}); start one, or use threads"
+            ) from None
         return Cluster(client, [client])
     raise ParameterError(f'scheduler={scheduler!r}: "threads", "processes" or an address such as tcp://127.0.0.1:8786')
-

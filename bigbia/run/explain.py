@@ -1,4 +1,7 @@
-"""What a lazy result would take, computing nothing: stages, tasks, bytes, memory, blocks, and where a chain was cut and why."""
+"""What a lazy result would take, computing nothing.
+
+Stages, tasks, bytes, memory, blocks, and where a chain was cut and why.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,8 @@ class Explanation:
 
     def _notes(self) -> list[str]:
         notes = [f"{line.name}: {note}" for line in self.lines for note in line.notes]
-        total = f"peak memory: {size(self.memory)} of blocks on {self.threads} threads, of {size(self.limit)} that may be used (bigbia.memory)"
+        total = f"peak memory: {size(self.memory)} of blocks on {self.threads} threads"
+        total += f", of {size(self.limit)} that may be used (bigbia.memory)"
         if self.memory > self.limit:
             total += "; use smaller blocks (--block) or fewer threads (--threads)"
         return [total, *notes, *(f"cut: {cut}" for cut in self.cuts)]
@@ -102,14 +106,16 @@ def explain(result: Any) -> Explanation:
     Parameters
     ----------
     result : lazy array, lazy table, or a mapping
-        Of bigbia's operators; for what is saved together ``{"labels": {"nuclei": nuclei}, "tables": {...}, "images": {...}}``.
+        Of bigbia's operators; for what is saved together ``{"labels": {"nuclei": nuclei}, "tables": {...}, "images":
+        {...}}``.
 
     Returns
     -------
     Explanation
-        A line a stage: how many blocks of which size, tasks, bytes read from the store (halos included) and written to scratch, peak memory of a
-        task; which stages are done already, what is kept for a second reading, and where a chain was cut because Dask did something that
-        cannot be looked through. Printed as text, in a notebook as a table.
+        A line a stage: how many blocks of which size, tasks, bytes read from the store (halos included) and written
+        to scratch, peak memory of a task; which stages are done already, what is kept for a second reading, and where
+        a chain was cut because Dask did something that cannot be looked through. Printed as text, in a notebook as a
+        table.
 
     Examples
     --------
@@ -161,7 +167,11 @@ def _add_stages(out: Explanation, stages: list[Stage], seen: set[str]) -> None:
         if stage.token in seen:
             continue
         seen.add(stage.token)
-        out.cuts += [f"{stage.kind}: reads blocks of the Dask array {n.name!r}" for n in consumers_first(*stage.inputs) if isinstance(n, Live)]
+        out.cuts += [
+            f"{stage.kind}: reads blocks of the Dask array {n.name!r}"
+            for n in consumers_first(*stage.inputs)
+            if isinstance(n, Live)
+        ]
         tasks = sum(1 for step in stage.steps for _ in stage.indices(step))
         written = sum(stage.writes(step) for step in stage.steps)
         state = "done: read from scratch" if stage.complete else ""
@@ -170,7 +180,14 @@ def _add_stages(out: Explanation, stages: list[Stage], seen: set[str]) -> None:
 
 
 def _line(
-    name: str, grid: Grid, nodes: list[Node] | None, tasks: int, written: float, state: str, whole: Grid, stage: Stage | None = None
+    name: str,
+    grid: Grid,
+    nodes: list[Node] | None,
+    tasks: int,
+    written: float,
+    state: str,
+    whole: Grid,
+    stage: Stage | None = None,
 ) -> Line:
     """The figures of a typical block, times the number of blocks; the largest block settles the memory."""
     index = tuple(n // 2 for n in grid.numblocks)
@@ -191,7 +208,9 @@ def _line(
             notes.append(f"reads {halo:.1f} times its voxels because of halos: larger blocks would read less")
     if stage is not None:
         for kept in stage.keeps.values():
-            notes.append(f"keeps {_what(kept)} in scratch, {size(volume(tuple((0, n) for n in kept.shape)) * kept.dtype.itemsize)}: it is read again")
+            notes.append(
+                f"keeps {_what(kept)} in scratch, {size(volume(tuple((0, n) for n in kept.shape)) * kept.dtype.itemsize)}: it is read again"
+            )
     block = tuple(max(c, default=0) for c in grid.chunks)
     total = volume(tuple((0, n) for n in whole.shape))
     return Line(name, len(grid), block, tasks, read, int(written * total), memory, state, tuple(dict.fromkeys(notes)))

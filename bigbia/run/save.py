@@ -57,7 +57,8 @@ def save(
     image : array, optional
         The image at the root of the folder.
     images, labels, tables : {name: array or table}, optional
-        Further images, label images (integers) and tables. Arrays are DataArrays, or NumPy and Dask arrays with axes (z, y, x) or (y, x).
+        Further images, label images (integers) and tables. Arrays are DataArrays, or NumPy and Dask arrays with axes
+        (z, y, x) or (y, x).
     overwrite : bool
         Replace what is there; it stays until the new one is whole.
     version : {"0.5", "0.4"}
@@ -103,9 +104,11 @@ def save(
             live |= output.image.live
             output.create(partial)
         riders = _riders(tables)
-        for _, parts, graph in riders:
+        for _, _, graph in riders:
             live |= graph.live
-        stages, riding = written_together(outputs, [(name, k, p) for name, parts, _ in riders for k, p in enumerate(parts)])
+        stages, riding = written_together(
+            outputs, [(name, k, p) for name, parts, _ in riders for k, p in enumerate(parts)]
+        )
         execute(stages, scheduler=scheduler, live=live, progress=progress)
         for name, table in tables.items():
             _write_table(partial / "tables" / f"{name}.{table_format}", name, table, riding, scheduler, live, progress)
@@ -115,8 +118,11 @@ def save(
     return final
 
 
-# ---- what is saved ----------------------------------------------------------------------------------------------------------------
-def _outputs(image: Any, images: Any, labels: Any, source: Any, version: str, chunks: Any, shards: Any, levels: Any, how: str) -> list[Output]:
+# ---- what is saved
+# ----------------------------------------------------------------------------------------------------------------
+def _outputs(
+    image: Any, images: Any, labels: Any, source: Any, version: str, chunks: Any, shards: Any, levels: Any, how: str
+) -> list[Output]:
     if how not in ("nearest", "mode"):
         raise ParameterError(f'save: label_downsampling={how!r}: "nearest" or "mode"')
     named: list[tuple[str, Any, bool, int]] = []
@@ -134,10 +140,14 @@ def _outputs(image: Any, images: Any, labels: Any, source: Any, version: str, ch
             raise InputError(f"{what}: {array.dtype} voxels are no labels: use measure.label, or save it under images")
         if not hyperstack.is_hyperstack(array):
             if array.ndim not in (2, 3):
-                raise InputError(f"{what}: a plain array of {array.ndim} axes {tuple(array.shape)}: name them with bigbia.hyperstack.hyperstack(array, axes)")
+                raise InputError(
+                    f"{what}: a plain array of {array.ndim} axes {tuple(array.shape)}: name them with bigbia.hyperstack.hyperstack(array, axes)"
+                )
             array = hyperstack.hyperstack(array, "zyx"[3 - array.ndim :])
         array = array.transpose(*[d for d in "tczyx" if d in array.dims])
-        out.append(output_of(place, array, is_label, first, version, chunks, shards, levels, how if is_label else "mean"))
+        out.append(
+            output_of(place, array, is_label, first, version, chunks, shards, levels, how if is_label else "mean")
+        )
     return out
 
 
@@ -161,7 +171,7 @@ def _riders(tables: Mapping[str, Any]) -> list[tuple[str, Sequence[Any], Any]]:
     """The tables that a grouping makes: they are summarised in the pass that writes the labels."""
     from bigbia.graph.table import table_graph
 
-    found = []
+    found: list[tuple[str, Sequence[Any], Any]] = []
     for name, table in tables.items():
         graph = table_graph(table)
         if graph is not None:
@@ -169,14 +179,18 @@ def _riders(tables: Mapping[str, Any]) -> list[tuple[str, Sequence[Any], Any]]:
     return found
 
 
-def _write_table(path: Path, name: str, table: Any, riding: Mapping[tuple[str, int], Rider], scheduler: Any, live: Any, progress: Any) -> None:
+def _write_table(
+    path: Path, name: str, table: Any, riding: Mapping[tuple[str, int], Rider], scheduler: Any, live: Any, progress: Any
+) -> None:
     from bigbia.graph.table import Part, table_graph
     from bigbia.io.tables import write_table
 
     path.parent.mkdir(exist_ok=True)
     graph = table_graph(table)
     if graph is None:
-        frames: Iterator[Any] = iter([table]) if not hasattr(table, "partitions") else (p.compute() for p in table.partitions)
+        frames: Iterator[Any] = (
+            iter([table]) if not hasattr(table, "partitions") else (p.compute() for p in table.partitions)
+        )
         write_table(frames, path)
         return
     parts, done = [], {}
@@ -191,11 +205,14 @@ def _write_table(path: Path, name: str, table: Any, riding: Mapping[tuple[str, i
     write_table((p.partition(i) for p in parts for i in range(p.stage.partitions)), path, metadata=graph.attributes)
 
 
-# ---- where it is saved --------------------------------------------------------------------------------------------------------------
+# ---- where it is saved
+# --------------------------------------------------------------------------------------------------------------
 def check_target(final: Path, overwrite: bool) -> None:
     if final.exists() and not overwrite:
         raise RunError(f"{final}: exists; choose another place, or pass overwrite=True (--overwrite) to replace it")
-    if final.exists() and not ((final / "zarr.json").exists() or (final / ".zgroup").exists() or not any(final.iterdir())):
+    if final.exists() and not (
+        (final / "zarr.json").exists() or (final / ".zgroup").exists() or not any(final.iterdir())
+    ):
         raise RunError(f"{final}: exists and is no Zarr folder; it is not replaced: choose another place")
     if not final.parent.is_dir():
         raise StorageError(f"{final}: the folder {final.parent} does not exist: make it first")
@@ -246,5 +263,3 @@ def publish(partial: Path, final: Path, overwrite: bool) -> None:
     os.rename(partial, final)
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
-
-

@@ -1,7 +1,8 @@
 """The stages that write: one pass over the blocks for all images of one shape, then the levels of their pyramids.
 
-A block of the pass is a whole number of chunks (or shards) of every array written in it, so no two tasks share a file. As many levels of a pyramid
-as come out in whole chunks are made from the block while it is at hand; the rest are made from the level below, block by block.
+A block of the pass is a whole number of chunks (or shards) of every array written in it, so no two tasks share a
+file. As many levels of a pyramid as come out in whole chunks are made from the block while it is at hand; the rest
+are made from the level below, block by block.
 """
 
 from __future__ import annotations
@@ -88,7 +89,9 @@ class Output:
         """How many of its levels come out of a block in whole files."""
         count = 0
         for array, factors in zip(self.arrays, self.factors):
-            fits = all(b >= n or b % (f * u) == 0 for b, n, f, u in zip(block, self.array.shape, factors, write_unit(array)))
+            fits = all(
+                b >= n or b % (f * u) == 0 for b, n, f, u in zip(block, self.array.shape, factors, write_unit(array))
+            )
             if not fits:
                 break
             count += 1
@@ -113,7 +116,15 @@ def write_unit(array: Any) -> tuple[int, ...]:
 
 
 def output_of(
-    place: str, array: Any, is_label: bool, first_level: int, version: str, chunks: Any, shards: Any, levels: int | None, how: str
+    place: str,
+    array: Any,
+    is_label: bool,
+    first_level: int,
+    version: str,
+    chunks: Any,
+    shards: Any,
+    levels: int | None,
+    how: str,
 ) -> Output:
     space = hyperstack.spatial_axes(array)
     image = lazy(array, f"save: {place or 'image'}")
@@ -133,7 +144,9 @@ def output_of(
         shard = tuple(-(-s // c) * c if s == n else s for s, c, n in zip(shard, size, array.shape))
         for axis, s, c in zip(array.dims, shard, size):
             if s % c:
-                raise ParameterError(f"save: axis {axis}: a shard of {s} voxels is not a whole number of chunks of {c}; use {-(-s // c) * c}")
+                raise ParameterError(
+                    f"save: axis {axis}: a shard of {s} voxels is not a whole number of chunks of {c}; use {-(-s // c) * c}"
+                )
     return Output(place, array, image, is_label, first_level, version, size, shard, levels, how)
 
 
@@ -242,7 +255,9 @@ class Level(Stage):
         write_block(self.target, tuple((a // f, -(-b // f)) for (a, b), f in zip(box, self.step_factors)), data)
 
 
-def written_together(outputs: Sequence[Output], tables: Sequence[tuple[str, int, Any]]) -> tuple[list[Stage], dict[tuple[str, int], Rider]]:
+def written_together(
+    outputs: Sequence[Output], tables: Sequence[tuple[str, int, Any]]
+) -> tuple[list[Stage], dict[tuple[str, int], Rider]]:
     """The stages that write the outputs, and the tables' parts that ride along: (table, part number) -> rider."""
     passes: dict[tuple, list[Output]] = {}
     for output in outputs:
@@ -276,4 +291,3 @@ def grid_for(outputs: Sequence[Output]) -> Grid:
         wanted = 1 if axis in first.over else max(first.chunks[axis], default=1)
         block.append(min(-(-wanted // unit) * unit, -(-n // unit) * unit))
     return Grid.regular(first.shape, block)
-
