@@ -313,7 +313,7 @@ def view(child: Node, axes: Sequence[Axis], fixed: Sequence[tuple[int, int]] = (
             at = inner.axes[index]
             if at.source is not None:
                 places.append((at.source, at.start + at.step * place))
-        merged = []
+        merged: list[Axis] = []
         for a in axes:
             b = None if a.source is None else inner.axes[a.source]
             if b is None or b.source is None:

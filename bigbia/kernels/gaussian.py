@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numba as nb
 import numpy as np
 
-_TILE = 128  # lines filtered together: their window of float64 stays in the second-level cache
+_TILE, _ROWS = 384, 64  # lines filtered together at most, and voxels of them: their window of float64 stays in the cache
 _MODES = {"nearest": 0, "reflect": 1, "mirror": 2, "constant": 3, "wrap": 4}
 _njit = nb.njit(nogil=True, cache=True, error_model="numpy")
 
@@ -42,34 +42,48 @@ def gaussian(
     """
     dtype = np.dtype(output)
     core = [slice(0, n) for n in block.shape] if core is None else list(core)
+    taps = [weights(s, truncate) if s > 1e-15 else None for s in sigma]  # SciPy's own limit
+    code = _MODES[mode]
     out = block
-    for axis, (s, part) in enumerate(zip(sigma, core)):
-        if s > 1e-15:  # SciPy's own limit
-            if not out.flags.c_contiguous:
-                out = np.ascontiguousarray(out)
-            out = _along(out, axis, weights(s, truncate), part.start, part.stop, _MODES[mode], cval, dtype)
-        else:
+    for axis, (w, part) in enumerate(zip(taps, core)):
+        if w is None:
             out = out[(slice(None),) * axis + (part,)]
-    return np.ascontiguousarray(out, dtype=dtype) if out.dtype != dtype or out is block else np.ascontiguousarray(out)
+        elif axis == block.ndim - 2 and taps[-1] is not None:
+            return _last_two(_plain(out), w, part, taps[-1], core[-1], code, cval, dtype)
+        else:
+            out = _along(_plain(out), axis, w, part, code, cval, dtype)
+    return np.ascontiguousarray(out, dtype=dtype)
 
 
-def _along(
-    x: np.ndarray, axis: int, w: np.ndarray, start: int, stop: int, mode: int, cval: float, dtype: np.dtype
-) -> np.ndarray:
-    shape = (*x.shape[:axis], stop - start, *x.shape[axis + 1 :])
-    out = np.empty(shape, dtype)
-    outer = int(np.prod(x.shape[:axis], dtype=np.int64))
-    inner = int(np.prod(x.shape[axis + 1 :], dtype=np.int64))
+def _plain(x: np.ndarray) -> np.ndarray:
+    """Contiguous, of a type the kernels know, and not writeable: one compiled version for data that may and may not be written."""
     if x.dtype == bool:
         x = x.view(np.uint8)
     elif x.dtype == np.float16 or not x.dtype.isnative:
         x = x.astype(np.float32)
-    x = x.view()
-    x.flags.writeable = False  # one compiled version for data that may and may not be written
+    x = np.ascontiguousarray(x).view()
+    x.flags.writeable = False
+    return x
+
+
+def _last_two(
+    x: np.ndarray, w: np.ndarray, rows: slice, v: np.ndarray, part: slice, mode: int, cval: float, dtype: np.dtype
+) -> np.ndarray:
+    out = np.empty((*x.shape[:-2], rows.stop - rows.start, part.stop - part.start), dtype)
+    planes = out.reshape(-1, *out.shape[-2:])
+    _planes_and_lines(x.reshape(-1, *x.shape[-2:]), w, rows.start, v, part.start, mode, cval, planes)
+    return out
+
+
+def _along(x: np.ndarray, axis: int, w: np.ndarray, part: slice, mode: int, cval: float, dtype: np.dtype) -> np.ndarray:
+    n, m = x.shape[axis], part.stop - part.start
+    out = np.empty((*x.shape[:axis], m, *x.shape[axis + 1 :]), dtype)
+    outer = int(np.prod(x.shape[:axis], dtype=np.int64))
+    inner = int(np.prod(x.shape[axis + 1 :], dtype=np.int64))
     if inner == 1:
-        _lines(x.reshape(outer, x.shape[axis]), w, start, mode, cval, out.reshape(outer, stop - start))
+        _lines(x.reshape(outer, n), w, part.start, mode, cval, out.reshape(outer, m))
     else:
-        _planes(x.reshape(outer, x.shape[axis], inner), w, start, mode, cval, out.reshape(outer, stop - start, inner))
+        _planes(x.reshape(outer, n, inner), w, part.start, mode, cval, out.reshape(outer, m, inner))
     return out
 
 
@@ -125,51 +139,68 @@ def _fill(out, value):
 
 
 @_njit
+def _weighted(acc, window, c, t, w):
+    """The weighted sum of a window's rows around row c, in SciPy's order: the centre, then pairs from the outermost inwards."""
+    k = w.size - 1
+    _centre(acc, window[c, :t], w[0])
+    while k >= 4:
+        _four_pairs(
+            acc,
+            window[c - k, :t],
+            window[c + k, :t],
+            window[c - k + 1, :t],
+            window[c + k - 1, :t],
+            window[c - k + 2, :t],
+            window[c + k - 2, :t],
+            window[c - k + 3, :t],
+            window[c + k - 3, :t],
+            w[k],
+            w[k - 1],
+            w[k - 2],
+            w[k - 3],
+        )
+        k -= 4
+    while k > 0:
+        _pair(acc, window[c - k, :t], window[c + k, :t], w[k])
+        k -= 1
+
+
+@_njit
 def _planes(x, w, start, mode, cval, out):
     """Filter along the middle axis of (outer, n, inner)."""
     outer, n, inner = x.shape
     m = out.shape[1]
     r = w.size - 1
-    window = np.empty((m + 2 * r, _TILE), np.float64)  # row j holds line position start - r + j
-    sums = np.empty(_TILE, np.float64)
+    tile = -(-inner // (-(-inner // _TILE)))  # tiles of one width: a narrow last one would cost as much as a wide one
+    window = np.empty((_ROWS + 2 * r, tile + 8), np.float64)  # row j holds line position start + i0 - r + j
+    sums = np.empty(tile, np.float64)
     for o in range(outer):
-        for b0 in range(0, inner, _TILE):
-            b1 = min(inner, b0 + _TILE)
+        for b0 in range(0, inner, tile):
+            b1 = min(inner, b0 + tile)
             t = b1 - b0
-            for j in range(m + 2 * r):
-                i = start - r + j
-                if i < 0 or i >= n:
-                    i = _outside(i, n, mode)
-                if i < 0:
-                    _fill(window[j, :t], cval)
-                else:
-                    _copy(window[j, :t], x[o, i, b0:b1])
             acc = sums[:t]
-            for i in range(m):
-                c = i + r
-                _centre(acc, window[c, :t], w[0])
-                k = r
-                while k >= 4:
-                    _four_pairs(
-                        acc,
-                        window[c - k, :t],
-                        window[c + k, :t],
-                        window[c - k + 1, :t],
-                        window[c + k - 1, :t],
-                        window[c - k + 2, :t],
-                        window[c + k - 2, :t],
-                        window[c - k + 3, :t],
-                        window[c + k - 3, :t],
-                        w[k],
-                        w[k - 1],
-                        w[k - 2],
-                        w[k - 3],
-                    )
-                    k -= 4
-                while k > 0:
-                    _pair(acc, window[c - k, :t], window[c + k, :t], w[k])
-                    k -= 1
-                _copy(out[o, i, b0:b1], acc)
+            for i0 in range(0, m, _ROWS):
+                rows = min(_ROWS, m - i0)
+                for j in range(rows + 2 * r):
+                    i = start + i0 - r + j
+                    if i < 0 or i >= n:
+                        i = _outside(i, n, mode)
+                    if i < 0:
+                        _fill(window[j, :t], cval)
+                    else:
+                        _copy(window[j, :t], x[o, i, b0:b1])
+                for i in range(rows):
+                    _weighted(acc, window, i + r, t, w)
+                    _copy(out[o, i0 + i, b0:b1], acc)
+
+
+@_njit
+def _planes_and_lines(x, w, start, v, begin, mode, cval, out):
+    """Filter along the middle axis of (outer, n, inner), then along the last, plane by plane: the first result stays in the cache."""
+    middle = np.empty((1, out.shape[1], x.shape[2]), out.dtype)
+    for o in range(x.shape[0]):
+        _planes(x[o : o + 1], w, start, mode, cval, middle)
+        _lines(middle[0], v, begin, mode, cval, out[o])
 
 
 @_njit
