@@ -28,7 +28,7 @@ from bigbia.graph.boxes import Box, Grid, Index, shape_of, slices
 from bigbia.graph.regions import Blocks, Node
 from bigbia.graph.stages import Left, Stage, block_name
 from bigbia.kernels.components import Runs, components, paint
-from bigbia.kernels.contacts import contacts
+from bigbia.kernels.contacts import contacts, united
 
 
 class Components(Stage):
@@ -381,13 +381,8 @@ def _facing(faces: dict[str, np.ndarray], offset: Index, sign: int) -> np.ndarra
 
 def united_names(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Old and new names of those that change when pairs (n, 2) are united: all that hang together take the smallest."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     names, index = np.unique(pairs, return_inverse=True)
-    i, j = index.reshape(-1, 2).T
-    _, group = connected_components(coo_array((np.ones(len(i), bool), (i, j)), shape=(len(names),) * 2), directed=False)
-    smallest = names[np.unique(group, return_index=True)[1]][group]
+    smallest = names[united(np.ascontiguousarray(index.reshape(-1, 2)), len(names))]
     changed = smallest != names
     return names[changed], smallest[changed]
 

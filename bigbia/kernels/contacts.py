@@ -1,4 +1,4 @@
-"""Which components touch across the border of two blocks."""
+"""Which components touch across the border of two blocks, and what hangs together then."""
 
 from __future__ import annotations
 
@@ -38,3 +38,24 @@ def _codes(a, b):
                 count += 1
                 last = code
     return out[:count].copy()
+
+
+@nb.njit(nogil=True, cache=True)
+def united(pairs, count):
+    """For each of `count` elements, the smallest of those it hangs together with through the pairs (n, 2)."""
+    parent = np.arange(count)
+    for k in range(pairs.shape[0]):
+        a, b = pairs[k, 0], pairs[k, 1]
+        while parent[a] != a:
+            parent[a] = parent[parent[a]]
+            a = parent[a]
+        while parent[b] != b:
+            parent[b] = parent[parent[b]]
+            b = parent[b]
+        if a < b:
+            parent[b] = a
+        elif b < a:
+            parent[a] = b
+    for i in range(count):  # parents come before their children
+        parent[i] = parent[parent[i]]
+    return parent
