@@ -5,6 +5,7 @@ Everything that is slow to import is imported inside the command that needs it: 
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 import warnings
@@ -26,7 +27,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with _notes(ctx):
+            with _terminable(), _notes(ctx):
                 return super().invoke(ctx)
         except BigbiaError as error:
             if ctx.meta.get("bigbia.debug"):
@@ -46,6 +47,24 @@ class Commands(click.Group):
 
             ctx.fail(f"there is no command {args[0]!r}: {nearest(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
+
+
+@contextmanager
+def _terminable() -> Any:
+    """SIGTERM (a cluster's scancel, a shell's kill) stops as Ctrl-C does, so that nothing half-written is left."""
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: a test, another program
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _one_line(message: object) -> str:

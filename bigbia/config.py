@@ -26,6 +26,8 @@ from dask.utils import parse_bytes
 
 from bigbia.errors import ParameterError
 
+SMALLEST = 256 << 20
+
 DEFAULTS: dict[str, Any] = {
     "memory": "auto",
     "threads": "auto",
@@ -51,7 +53,8 @@ def threads() -> int:
         if int(value) < 1:
             raise ParameterError(f"bigbia.threads={value!r}: needs at least 1")
         return int(value)
-    return int(os.environ.get("SLURM_CPUS_PER_TASK", 0)) or len(os.sched_getaffinity(0))
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(os.environ.get("SLURM_CPUS_PER_TASK", 0)) or allowed
 
 
 def memory() -> int:
@@ -60,9 +63,12 @@ def memory() -> int:
     if value == "auto":
         return int(0.6 * _available())
     try:
-        return int(parse_bytes(value))
+        size = int(parse_bytes(value))
     except (ValueError, TypeError):
         raise ParameterError(f'bigbia.memory={value!r} is not a size: write for instance "2 GiB"') from None
+    if size < SMALLEST:
+        raise ParameterError(f"bigbia.memory={value!r}: Python and its libraries alone take {SMALLEST >> 20} MiB: give more")
+    return size
 
 
 @cache
@@ -79,6 +85,8 @@ def _available() -> int:
             limits.append(int(text))
     if mib := os.environ.get("SLURM_MEM_PER_NODE"):
         limits.append(int(mib) << 20)
+    if mib := os.environ.get("SLURM_MEM_PER_CPU"):
+        limits.append((int(mib) << 20) * threads())
     return min(limits)
 
 

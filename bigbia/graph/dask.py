@@ -314,6 +314,12 @@ def block_shape(shape: Sequence[int], dtype: np.dtype, unit: Sequence[int], bloc
     """A compute block: whole storage units, about 2 Mvoxel an axis-balanced block within the memory setting."""
     if block == "auto":
         block = config.get("block")
+    if isinstance(block, str) and block != "auto":  # from the environment: "128" or "64, 128, 128"
+        try:
+            numbers = [int(word) for word in block.split(",")]
+        except ValueError:
+            raise ParameterError(f'block={block!r}: write "auto", one length, or one an axis: "64, 128, 128"') from None
+        block = numbers[0] if len(numbers) == 1 else numbers
     if block == "auto":
         return _auto_block(shape, np.dtype(dtype), unit)
     lengths = [block] * len(shape) if np.ndim(block) == 0 else list(block)

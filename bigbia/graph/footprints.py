@@ -31,7 +31,12 @@ def footprint_of(footprint: Any, image: Any, what: str, *, full: bool) -> np.nda
         if isinstance(footprint, bool) or not isinstance(footprint, (int, np.integer)) or footprint < 1:
             raise ParameterError(f"{what}: footprint={footprint!r} must be a mask or the length of its side, 1 or more")
         footprint = np.ones((int(footprint),) * ndim, bool)
-    footprint = np.asarray(footprint).astype(bool)
+    try:
+        footprint = np.asarray(footprint).astype(bool)
+    except ValueError:
+        raise ParameterError(
+            f"{what}: the footprint is a list of parts, not one mask: combine them, for instance skimage.morphology.ball(3)"
+        ) from None
     if footprint.ndim != ndim:
         raise ParameterError(
             f"{what}: the footprint has {footprint.ndim} axes {footprint.shape}, the image {ndim} of space: give one an axis"

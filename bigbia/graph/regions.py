@@ -284,10 +284,10 @@ class View(Node):
         wanted = list(whole(self.child.shape))
         for axis, place in self.fixed:
             wanted[axis] = (place, place + 1)
-        for axis, (a, b) in zip(self.axes, box):
-            if axis.source is not None:
-                ends = (axis.start + axis.step * a, axis.start + axis.step * (b - 1))
-                wanted[axis.source] = (min(ends), max(ends) + 1)
+        for seen, (a, b) in zip(self.axes, box):
+            if seen.source is not None:
+                ends = (seen.start + seen.step * a, seen.start + seen.step * (b - 1))
+                wanted[seen.source] = (min(ends), max(ends) + 1)
         return ([tuple(wanted)],)
 
     def compute(self, box: Box, parts: Parts) -> np.ndarray:

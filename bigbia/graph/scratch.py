@@ -148,15 +148,18 @@ class Session:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.path = root / f"session-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.path = root / f"session-{name}"
+        new = root / f"new-{name}"  # gets its name once it is locked, so that no other process sweeps it before
         try:
-            self.path.mkdir(parents=True, mode=0o700)
-            self._lock_file = open(self.path / "lock", "w")  # noqa: SIM115  held until exit
+            new.mkdir(parents=True, mode=0o700)
+            self._lock_file = open(new / "lock", "w")  # noqa: SIM115  held until exit
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            new.rename(self.path)
         except OSError as error:
             raise StorageError(
                 f"scratch folder {root}: {error.strerror}; name another: BIGBIA_SCRATCH=/path"
             ) from error
-        fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.owner = os.getpid()
         self._lock = threading.RLock()  # finalizers may run inside a locked region
         self._owners: weakref.WeakValueDictionary[str, Owner] = weakref.WeakValueDictionary()

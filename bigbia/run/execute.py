@@ -240,13 +240,28 @@ def _workers(scheduler: str | None) -> Any:
         client = Client(cluster, set_as_default=False)
         return Cluster(client, [client, cluster])
     if scheduler.split("://")[0] in ("tcp", "tls"):
-        from distributed import Client
-
-        try:
-            client = Client(scheduler, timeout="10s", set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise ParameterError(
-                f"scheduler {scheduler!r}: no scheduler answers there ({type(error).__name__}); start one, or use threads"
-            ) from None
-        return Cluster(client, [client])
+        return Cluster(*_connected(scheduler))
     raise ParameterError(f'scheduler={scheduler!r}: "threads", "processes" or an address such as tcp://127.0.0.1:8786')
+
+
+def _connected(address: str) -> tuple[Any, list[Any]]:
+    """A client of the scheduler at an address, which must have workers."""
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout="10s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ParameterError(
+            f"scheduler {address!r}: no scheduler answers there ({type(error).__name__}); start one, or use threads"
+        ) from None
+    except (TypeError, RuntimeError) as error:
+        raise ParameterError(
+            f"scheduler {address!r}: {error}; for tls:// set distributed.comm.tls.ca-file and client.cert, client.key in Dask's configuration"
+        ) from None
+    if not client.nthreads():
+        try:
+            client.wait_for_workers(1, timeout=30)
+        except TimeoutError:
+            client.close()
+            raise ParameterError(f"scheduler {address!r}: no worker came within 30 s; start some: dask worker {address}") from None
+    return client, [client]
