@@ -113,6 +113,16 @@ def test_an_input_overwritten_between_two_opens_is_read_again(tmp_path):
     assert found == [1, 2]
 
 
+def test_a_dask_array_of_an_overwritten_store_is_read_again(tmp_path):
+    import zarr
+
+    kept = []
+    for value in (1, 2):
+        zarr.create_array(tmp_path / "a.zarr", data=np.full((6, 6), value, "u1"), overwrite=True)
+        kept.append(bigbia.filters.threshold_otsu(da.from_zarr(tmp_path / "a.zarr", chunks=3)))
+        assert int(kept[-1].compute()) == value
+
+
 def test_scratch_goes_with_the_last_reference():
     labels = bigbia.measure.label(from_source(Array(IMAGE > 0.5), 10))
     labels.compute()

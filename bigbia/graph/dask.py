@@ -8,6 +8,7 @@ stage is not complete by then.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -286,7 +287,7 @@ def node_of(array: da.Array) -> tuple[Node, dict[str, da.Array], str]:
             raise ParameterError(
                 f"the Dask array {array.name!r} has blocks of unknown size {array.shape}: call its compute_chunk_sizes() first"
             )
-        node = Live(array.name, Grid(array.chunks), array.dtype)
+        node = Live(array.name, Grid(array.chunks), array.dtype, _mark(array.dask.layers[array.name]))
         return node, {array.name: array}, why
     live: dict[str, da.Array] = {}
     pending, seen = [node], set()
@@ -298,6 +299,13 @@ def node_of(array: da.Array) -> tuple[Node, dict[str, da.Array], str]:
                 seen.add(n.stage.token)
                 pending.extend(n.stage.inputs)
     return node, live, why
+
+
+def _mark(layer: Any) -> str:
+    """What tells a layer from another of its name: the object itself."""
+    if not hasattr(layer, "_bigbia_mark"):
+        layer._bigbia_mark = uuid.uuid4().hex
+    return layer._bigbia_mark
 
 
 def from_source(source: Any, block: Any = "auto") -> da.Array:

@@ -99,14 +99,18 @@ class Literal(Node):
 
 @dataclass(frozen=True, eq=False)
 class Live(Node):
-    """The blocks of a Dask array that has no node: handed to the task by Dask, sliced from their neighbours here."""
+    """The blocks of a Dask array that has no node: handed to the task by Dask, sliced from their neighbours here.
+
+    `mark` tells apart arrays of one name: Dask names `from_zarr(path)` by the path, whatever the files hold by then.
+    """
 
     name: str
     grid: Grid
     kind: np.dtype
+    mark: str = ""
 
     def __post_init__(self) -> None:
-        self._set(shape=self.grid.shape, dtype=np.dtype(self.kind), token=f"live-{self.name}")
+        self._set(shape=self.grid.shape, dtype=np.dtype(self.kind), token=f"live-{self.name}-{self.mark}")
 
     def compute_live(self, box: Box, blocks: Blocks) -> np.ndarray:
         out = np.empty(shape_of(box), self.dtype)
