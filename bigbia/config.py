@@ -67,7 +67,9 @@ def memory() -> int:
     except (ValueError, TypeError):
         raise ParameterError(f'bigbia.memory={value!r} is not a size: write for instance "2 GiB"') from None
     if size < SMALLEST:
-        raise ParameterError(f"bigbia.memory={value!r}: Python and its libraries alone take {SMALLEST >> 20} MiB: give more")
+        raise ParameterError(
+            f"bigbia.memory={value!r}: Python and its libraries alone take {SMALLEST >> 20} MiB: give more"
+        )
     return size
 
 

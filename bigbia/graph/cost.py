@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bigbia.graph.boxes import Box, shape_of, volume
-from bigbia.graph.regions import Node, Store, consumers_first, plan
+from bigbia.graph.reading import consumers_first, count_readers, plan
+from bigbia.graph.regions import Node, Store
 
 # ns a byte on a local disk with its page cache; on slower scratch the ratio to the kernels hardly changes what is
 # chosen
@@ -41,12 +42,7 @@ def task_bytes(roots: Sequence[Node], boxes: Sequence[Box]) -> int:
     The nodes alive together at the worst moment, and the workspace of the one that computes.
     """
     steps = plan(roots, boxes)
-    readers: dict[str, int] = {}
-    for node, _ in steps:
-        for token in {c.token for c in node.children}:
-            readers[token] = readers.get(token, 0) + 1
-    for root in roots:
-        readers[root.token] = readers.get(root.token, 0) + 1
+    readers = count_readers(steps, roots)
     held: dict[str, int] = {}
     peak = 0
     for node, todo in reversed(steps):

@@ -22,7 +22,8 @@ from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from bigbia import config
 from bigbia.errors import ParameterError
 from bigbia.graph.boxes import Box, Grid, Index, volume
-from bigbia.graph.regions import Live, Node, Store, consumers_first, live_inputs, read
+from bigbia.graph.reading import consumers_first, live_inputs, read
+from bigbia.graph.regions import Live, Node, Store
 from bigbia.graph.stages import Left, Stage, lowered
 
 Chunks = tuple[tuple[int, ...], ...]
@@ -123,7 +124,6 @@ def direct_stages(*nodes: Node) -> list[Stage]:
 
 
 # ---- stages --------------------------------------------------------------------------------------------------------
-# ------------------
 def stage_key(stage: Stage) -> tuple[str]:
     """The key that is there when the stage is done."""
     return (f"{stage.kind}-{stage.token}",)
@@ -249,7 +249,6 @@ def live_arrays(array: da.Array) -> dict[str, da.Array]:
 
 
 # ---- from arrays ---------------------------------------------------------------------------------------------------
-# ------------------
 def own_layer(layer: Any) -> tuple[Node, Chunks] | None:
     """The node and chunks of a layer made by `as_array`."""
     if isinstance(layer, LiveLayer):

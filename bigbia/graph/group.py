@@ -18,7 +18,8 @@ import numpy as np
 from dask.base import tokenize
 
 from bigbia.graph.boxes import Grid, Index, volume, whole
-from bigbia.graph.regions import Blocks, Node, read_together
+from bigbia.graph.reading import read_together
+from bigbia.graph.regions import Blocks, Node
 from bigbia.graph.stages import Stage, block_name
 
 Rows = Mapping[str, np.ndarray]

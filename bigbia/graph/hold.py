@@ -11,7 +11,8 @@ import numpy as np
 
 from bigbia.graph import scratch
 from bigbia.graph.boxes import Grid
-from bigbia.graph.regions import Live, Node, consumers_first
+from bigbia.graph.reading import consumers_first
+from bigbia.graph.regions import Live, Node
 from bigbia.graph.stages import Left, Stage, kept_name, replaced
 
 

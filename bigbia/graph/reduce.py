@@ -17,7 +17,8 @@ from dask.base import tokenize
 
 from bigbia.graph.boxes import Box, Grid, Index
 from bigbia.graph.cost import worth_keeping
-from bigbia.graph.regions import Blocks, Node, read_together
+from bigbia.graph.reading import read_together
+from bigbia.graph.regions import Blocks, Node
 from bigbia.graph.stages import Left, Stage, block_name, tree_steps
 
 Summary = Mapping[str, np.ndarray]

@@ -141,8 +141,7 @@ def _load(file: Any, start: int, dtype: str, shape: Sequence[int], at: int) -> n
     return out
 
 
-# ---- sessions
-# --------------------------------------------------------------------------------------------------------------------
+# ---- sessions ------------------------------------------------------------------------------------------------------
 class Session:
     """The scratch folders that this process owns."""
 

@@ -19,7 +19,8 @@ from dask.base import tokenize
 
 from bigbia.graph import scratch
 from bigbia.graph.boxes import Box, Grid, Index, shape_of, slices
-from bigbia.graph.regions import Blocks, Node, Plan, consumers_first, live_inputs, plan, read_together
+from bigbia.graph.reading import Plan, consumers_first, live_inputs, plan, read_together
+from bigbia.graph.regions import Blocks, Node
 
 
 class Stage:

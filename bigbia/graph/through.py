@@ -24,14 +24,15 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-from dask._task_spec import Alias, DataNode, GraphNode, List, Task, TaskRef
+from dask._task_spec import Alias, Task, TaskRef
 from dask.array import chunk as dask_chunk
 from dask.array.core import _enforce_dtype, concatenate3, concatenate_shaped
 from dask.blockwise import Blockwise
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from bigbia.graph.dask import Chunks, own_layer, unwrapped
-from bigbia.graph.regions import Axis, Concat, Literal, Node, Voxelwise, broadcast, full_axes, view
+from bigbia.graph.regions import Axis, Concat, Node, Voxelwise, broadcast, full_axes, view
+from bigbia.graph.written import NotSeen, WrittenTasks, alias_of, call_of, expanded, getitem_of, name_of
 
 _OPERATORS = (
     *(
@@ -73,11 +74,6 @@ _VOXELWISE = {getattr(operator, name) for name in _OPERATORS} | {
     np.isreal,
     dask_chunk.astype,
 }
-_LITERAL_LIMIT = 64 << 20
-
-
-class NotSeen(Exception):
-    """A layer that is not on the list; the text says which and why."""
 
 
 def look_through(array: da.Array) -> tuple[Node | None, str]:
@@ -123,7 +119,7 @@ class _Looker:
         kwargs = {k: unwrapped(v) for k, v in task.kwargs.items()}
         inner = kwargs.get("enforce_dtype_function") if function is _enforce_dtype else function
         if not _is_voxelwise(inner):
-            raise NotSeen(f"{_name_of(inner)} is not known to work voxel by voxel")
+            raise NotSeen(f"{name_of(inner)} is not known to work voxel by voxel")
         children, labels, literals = [], [], {}
         for position, (dep, index) in enumerate(layer.indices):
             label = f"__dask_blockwise__{position}"
@@ -159,7 +155,7 @@ class _Looker:
     # -- layers that Dask writes out
     def materialized(self, name: str, layer: MaterializedLayer) -> tuple[Node, Chunks]:
         kind = name.rsplit("-", 1)[0]
-        tasks = _Tasks(name, layer.mapping)
+        tasks = WrittenTasks(name, layer.mapping)
         if kind == "getitem":
             return self.sliced(tasks)
         if kind == "rechunk-merge":
@@ -174,14 +170,14 @@ class _Looker:
             return tasks.literal()
         raise NotSeen(f"layer {name!r} is not one that is looked through")
 
-    def sliced(self, tasks: _Tasks) -> tuple[Node, Chunks]:
-        samples = {key: _getitem(tasks.mapping[key]) for key in tasks.mapping}
+    def sliced(self, tasks: WrittenTasks) -> tuple[Node, Chunks]:
+        samples = {key: getitem_of(tasks.mapping[key]) for key in tasks.mapping}
         sources = {source[0] for source, _ in samples.values()}
         if len(sources) != 1:
             raise NotSeen(f"layer {tasks.name!r} mixes arrays")
         node, chunks = self.visit(sources.pop())
         offsets = [list(accumulate(c, initial=0)) for c in chunks]
-        template = _expanded(samples[tasks.key()][1], node.ndim)
+        template = expanded(samples[tasks.key()][1], node.ndim)
         axes, sizes, fixed, out_axis, in_axis = [], [], [], 0, 0
         for entry in template:
             if entry is None:
@@ -193,7 +189,7 @@ class _Looker:
                 places: list[range] = []
                 for i in range(tasks.numblocks[out_axis]):
                     source, index = samples[tasks.key(out_axis, i)]
-                    part = [e for e in _expanded(index, node.ndim) if e is not None][in_axis]
+                    part = [e for e in expanded(index, node.ndim) if e is not None][in_axis]
                     block = source[1 + in_axis]
                     places.append(range(offsets[in_axis][block], offsets[in_axis][block + 1])[part])
                 axes.append(_axis(in_axis, places, tasks.name))
@@ -205,7 +201,7 @@ class _Looker:
             in_axis += 1
         return view(node, axes, fixed), tuple(sizes)
 
-    def rechunked(self, tasks: _Tasks) -> tuple[Node, Chunks]:
+    def rechunked(self, tasks: WrittenTasks) -> tuple[Node, Chunks]:
         sources = set()
         for task in tasks.mapping.values():
             if isinstance(task, Alias):
@@ -228,9 +224,9 @@ class _Looker:
         )
         return node, sizes
 
-    def concatenated(self, tasks: _Tasks) -> tuple[Node, Chunks]:
+    def concatenated(self, tasks: WrittenTasks) -> tuple[Node, Chunks]:
         ndim = len(tasks.numblocks)
-        lines = [[_alias(tasks.mapping[tasks.key(a, i)]) for i in range(n)] for a, n in enumerate(tasks.numblocks)]
+        lines = [[alias_of(tasks.mapping[tasks.key(a, i)]) for i in range(n)] for a, n in enumerate(tasks.numblocks)]
         joined = [
             a for a in range(ndim) if any(k[1 + a] != i or k[0] != lines[a][0][0] for i, k in enumerate(lines[a]))
         ]
@@ -242,19 +238,19 @@ class _Looker:
         owner = [(p, i) for p, n in zip(parts, counts) for i in range(n)]
         for key, task in tasks.mapping.items():
             name, place = owner[key[1 + axis]]
-            if _alias(task) != (name, *key[1 : 1 + axis], place, *key[2 + axis :]):
+            if alias_of(task) != (name, *key[1 : 1 + axis], place, *key[2 + axis :]):
                 raise NotSeen(f"layer {tasks.name!r} does more than concatenate")
         found = [self.visit(p) for p in parts]
         chunks = list(found[0][1])
         chunks[axis] = tuple(c for _, part in found for c in part[axis])
         return Concat(tuple(node for node, _ in found), axis), tuple(chunks)
 
-    def stacked(self, tasks: _Tasks) -> tuple[Node, Chunks]:
-        index = _getitem(tasks.mapping[tasks.key()])[1]
+    def stacked(self, tasks: WrittenTasks) -> tuple[Node, Chunks]:
+        index = getitem_of(tasks.mapping[tasks.key()])[1]
         axis = index.index(None)
-        names = [_getitem(tasks.mapping[tasks.key(axis, i)])[0][0] for i in range(tasks.numblocks[axis])]
+        names = [getitem_of(tasks.mapping[tasks.key(axis, i)])[0][0] for i in range(tasks.numblocks[axis])]
         for key, task in tasks.mapping.items():
-            source, place = _getitem(task)
+            source, place = getitem_of(task)
             if source != (names[key[1 + axis]], *key[1 : 1 + axis], *key[2 + axis :]) or place != index:
                 raise NotSeen(f"layer {tasks.name!r} does more than stack")
         found = [self.visit(n) for n in names]
@@ -265,14 +261,14 @@ class _Looker:
         chunks = list(found[0][1])
         return Concat(tuple(parts), axis), (*chunks[:axis], (1,) * len(names), *chunks[axis:])
 
-    def reshaped(self, tasks: _Tasks, kind: str) -> tuple[Node, Chunks]:
+    def reshaped(self, tasks: WrittenTasks, kind: str) -> tuple[Node, Chunks]:
         function = np.broadcast_to if kind == "broadcast_to" else np.reshape
-        source = _call(tasks.mapping[tasks.key()])[1][0]
+        source = call_of(tasks.mapping[tasks.key()])[1][0]
         shapes = {}
         for axis, n in enumerate(tasks.numblocks):
             for i in range(n):
-                called, arguments = _call(tasks.mapping[tasks.key(axis, i)])
-                if _name_of(called) != function.__name__ or arguments[0][0] != source[0]:
+                called, arguments = call_of(tasks.mapping[tasks.key(axis, i)])
+                if name_of(called) != function.__name__ or arguments[0][0] != source[0]:
                     raise NotSeen(f"layer {tasks.name!r} does more than {kind}")
                 shapes[axis, i] = int(arguments[1][axis])
         sizes = tuple(tuple(shapes[axis, i] for i in range(n)) for axis, n in enumerate(tasks.numblocks))
@@ -287,66 +283,6 @@ class _Looker:
         return view(node, axes, [(i, 0) for i, n in enumerate(node.shape) if n == 1]), sizes
 
 
-class _Tasks:
-    """The tasks of a written-out layer, by block."""
-
-    def __init__(self, name: str, mapping: Mapping) -> None:
-        self.name, self.mapping = name, mapping
-        mine = [k for k in mapping if isinstance(k, tuple) and k[0] == name]
-        if not mine:
-            raise NotSeen(f"layer {name!r} is empty")
-        ndim = len(mine[0]) - 1
-        self.numblocks = tuple(1 + max(k[1 + a] for k in mine) for a in range(ndim))
-        if int(np.prod(self.numblocks)) != len(mine):
-            raise NotSeen(f"layer {name!r} lacks blocks")
-        if len(mine) != len(mapping) and not name.startswith("rechunk-"):
-            raise NotSeen(f"layer {name!r} holds more than its blocks")
-
-    def key(self, axis: int = 0, i: int = 0) -> tuple:
-        """The block at i along an axis, the first along the others."""
-        index = [0] * len(self.numblocks)
-        if index:
-            index[axis] = i
-        return (self.name, *index)
-
-    def extent(self, key: Any, chunks: Chunks) -> tuple[int, ...]:
-        """The shape of a block of a rechunked array, from the shapes of the source's blocks."""
-        if key not in self.mapping:
-            return tuple(c[i] for c, i in zip(chunks, key[1:]))
-        task = self.mapping[key]
-        if isinstance(task, Alias):
-            return self.extent(task.target, chunks)
-        arguments = task.args
-        if task.func in (dask_chunk.getitem, operator.getitem):
-            shape = self.extent(arguments[0].key, chunks)
-            return tuple(len(range(n)[s]) for n, s in zip(shape, unwrapped(arguments[1])))
-        if task.func is concatenate_shaped:
-            pieces = np.array([self.extent(r.key, chunks) for r in _flat(arguments[0])], dtype=np.int64)
-            counts = tuple(int(unwrapped(n)) for n in _flat(arguments[1]))
-            pieces = pieces.reshape(*counts, len(counts))
-            return tuple(
-                int(pieces[tuple(slice(None) if b == a else 0 for b in range(len(counts)))][..., a].sum())
-                for a in range(len(counts))
-            )
-        raise NotSeen(f"layer {self.name!r} does more than rechunk")
-
-    def literal(self) -> tuple[Node, Chunks]:
-        blocks = np.empty(self.numblocks, object)
-        for index in np.ndindex(self.numblocks):
-            value = unwrapped(self.mapping[(self.name, *index)])
-            if type(value) is not np.ndarray or value.dtype.hasobject:
-                raise NotSeen(f"layer {self.name!r} holds {type(value).__name__}")
-            blocks[index] = value
-        if sum(b.nbytes for b in blocks.flat) > _LITERAL_LIMIT:
-            raise NotSeen(f"layer {self.name!r} holds more than {_LITERAL_LIMIT >> 20} MiB of NumPy arrays")
-        array = np.block(blocks.tolist()) if blocks.ndim else blocks[()]
-        sizes = tuple(
-            tuple(blocks[tuple(i if b == a else 0 for b in range(blocks.ndim))].shape[a] for i in range(n))
-            for a, n in enumerate(self.numblocks)
-        )
-        return Literal(array), sizes
-
-
 class _TaskCall:
     """One of Dask's own elementwise tasks as a function of arrays."""
 
@@ -357,7 +293,7 @@ class _TaskCall:
         return self.task({**dict(zip(self.labels, arrays)), **self.literals})
 
     def __repr__(self) -> str:
-        return _name_of(self.task.func)
+        return name_of(self.task.func)
 
 
 def _is_voxelwise(function: Any) -> bool:
@@ -369,10 +305,6 @@ def _is_voxelwise(function: Any) -> bool:
         return function in _VOXELWISE
     except TypeError:
         return False
-
-
-def _name_of(function: Any) -> str:
-    return getattr(function, "__name__", None) or getattr(function, "method", None) or repr(function)
 
 
 def _dtype_of(call: Callable, kwargs: Mapping[str, Any], nodes: Sequence[Node]) -> np.dtype:
@@ -415,61 +347,3 @@ def _axis(source: int, places: Sequence[range], name: str) -> Axis:
             raise NotSeen(f"layer {name!r} takes voxels at irregular places")
         at = p[-1] + step
     return Axis(source, start, step, n)
-
-
-def _expanded(index: Any, ndim: int) -> list:
-    index = list(index) if isinstance(index, tuple) else [index]
-    given = sum(e is not None for e in index)
-    return index + [slice(None)] * (ndim - given)
-
-
-def _call(task: Any) -> tuple[Callable, list]:
-    """Function and arguments of a task in either of Dask's notations, references as keys."""
-    if isinstance(task, Task):
-        return task.func, [a.key if isinstance(a, (TaskRef, Alias)) else unwrapped(a) for a in task.args]
-    if isinstance(task, tuple) and task and callable(task[0]):
-        return task[0], list(task[1:])
-    raise NotSeen("a task of an unknown make")
-
-
-def _getitem(task: Any) -> tuple[tuple, tuple]:
-    """Source key and index of a getitem task; an alias takes the whole block."""
-    if isinstance(task, Alias):
-        return task.target, ()  # type: ignore
-    function, arguments = _call(task)
-    if (
-        function not in (dask_chunk.getitem, operator.getitem)
-        or len(arguments) != 2
-        or not isinstance(arguments[0], tuple)
-    ):
-        raise NotSeen(f"{_name_of(function)} is not a slice")
-    index = arguments[1]
-    if isinstance(index, GraphNode) or not all(
-        e is None or isinstance(e, (slice, int, np.integer)) for e in _tuple(index)
-    ):
-        raise NotSeen("a slice by a list or an array")
-    return arguments[0], _tuple(index)
-
-
-def _tuple(index: Any) -> tuple:
-    return index if isinstance(index, tuple) else (index,)
-
-
-def _alias(task: Any) -> tuple:
-    if isinstance(task, Alias):
-        return task.target  # type: ignore
-    if isinstance(task, TaskRef):
-        return task.key  # type: ignore
-    if isinstance(task, tuple) and task and isinstance(task[0], str):
-        return task
-    raise NotSeen("a task that is not a plain reference")
-
-
-def _flat(nested: Any) -> list:
-    if isinstance(nested, List):
-        return [x for e in nested.args for x in _flat(e)]
-    if isinstance(nested, DataNode):
-        return _flat(nested.value)
-    if isinstance(nested, (list, tuple)) and not isinstance(nested, TaskRef):
-        return [x for e in nested for x in _flat(e)]
-    return [nested]

@@ -13,7 +13,10 @@ from collections.abc import Sequence
 import numba as nb
 import numpy as np
 
-_TILE, _ROWS = 384, 64  # lines filtered together at most, and voxels of them: their window of float64 stays in the cache
+_TILE, _ROWS = (
+    384,
+    64,
+)  # lines filtered together at most, and voxels of them: their window of float64 stays in the cache
 _MODES = {"nearest": 0, "reflect": 1, "mirror": 2, "constant": 3, "wrap": 4}
 _njit = nb.njit(nogil=True, cache=True, error_model="numpy")
 

@@ -263,5 +263,7 @@ def _connected(address: str) -> tuple[Any, list[Any]]:
             client.wait_for_workers(1, timeout=30)
         except TimeoutError:
             client.close()
-            raise ParameterError(f"scheduler {address!r}: no worker came within 30 s; start some: dask worker {address}") from None
+            raise ParameterError(
+                f"scheduler {address!r}: no worker came within 30 s; start some: dask worker {address}"
+            ) from None
     return client, [client]

@@ -17,7 +17,8 @@ from bigbia.errors import InputError
 from bigbia.graph import cost
 from bigbia.graph.boxes import Grid, volume
 from bigbia.graph.dask import node_of
-from bigbia.graph.regions import Live, Node, Store, Window, consumers_first
+from bigbia.graph.reading import consumers_first
+from bigbia.graph.regions import Live, Node, Store, Window
 from bigbia.graph.stages import Stage, stages_of
 
 

@@ -118,8 +118,7 @@ def save(
     return final
 
 
-# ---- what is saved
-# ----------------------------------------------------------------------------------------------------------------
+# ---- what is saved -------------------------------------------------------------------------------------------------
 def _outputs(
     image: Any, images: Any, labels: Any, source: Any, version: str, chunks: Any, shards: Any, levels: Any, how: str
 ) -> list[Output]:
@@ -205,8 +204,7 @@ def _write_table(
     write_table((p.partition(i) for p in parts for i in range(p.stage.partitions)), path, metadata=graph.attributes)
 
 
-# ---- where it is saved
-# --------------------------------------------------------------------------------------------------------------
+# ---- where it is saved ---------------------------------------------------------------------------------------------
 def check_target(final: Path, overwrite: bool) -> None:
     if final.exists() and not overwrite:
         raise RunError(f"{final}: exists; choose another place, or pass overwrite=True (--overwrite) to replace it")

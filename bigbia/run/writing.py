@@ -21,7 +21,8 @@ from bigbia.errors import ParameterError
 from bigbia.graph.boxes import Box, Grid, Index, slices
 from bigbia.graph.group import Group
 from bigbia.graph.lazy import Lazy, lazy
-from bigbia.graph.regions import Blocks, Node, read_together
+from bigbia.graph.reading import read_together
+from bigbia.graph.regions import Blocks, Node
 from bigbia.graph.stages import Stage
 
 CHUNK = {1: 1 << 18, 2: 512, 3: 128}  # voxels an axis of space, by how many there are
