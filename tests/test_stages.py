@@ -285,6 +285,27 @@ def test_saving_on_worker_processes(tmp_path, scheduler):
     assert read(tmp_path / "b.zarr/tables/n.parquet").equals(read(expected / "tables/n.parquet"))
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_table_in_many_partitions(monkeypatch, tmp_path, sparse):
+    from bigbia.graph import group
+
+    monkeypatch.setattr(group, "VOXELS_A_PARTITION", 900)
+    monkeypatch.setattr(group, "GATHER", 3)
+    monkeypatch.setattr(group, "SAMPLES", 7)
+    labels = bigbia.measure.label(IMAGE > 0.7, connectivity=1)
+    if sparse:  # numbers far apart and uneven
+        labels = labels.astype("u8") ** 3
+    lazy = da.from_array(labels, chunks=9)
+    table = bigbia.measure.regionprops_table(lazy, da.from_array(IMAGE, chunks=9))
+    assert table.npartitions == -(-IMAGE.size // 900)
+    expected = bigbia.measure.regionprops_table(labels, IMAGE)
+    assert table.compute().reset_index(drop=True).equals(expected)
+    sizes = table.map_partitions(len).compute()
+    assert sizes.max() < 6 * len(expected) / table.npartitions
+    bigbia.save(tmp_path / "a.zarr", labels={"n": lazy}, tables={"n": table})
+    assert bigbia.io.tables.read_table(tmp_path / "a.zarr/tables/n.parquet").equals(expected)
+
+
 def test_reduce_tree_of_many_blocks():
     array = RNG.integers(0, 1000, (300,)).astype("u2")
     assert len(reduce.tree_steps(300, 16)) == 3

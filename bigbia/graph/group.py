@@ -24,7 +24,7 @@ from bigbia.graph.stages import Stage, block_name
 
 Rows = Mapping[str, np.ndarray]
 GATHER = 64
-VOXELS_A_PARTITION = 2**31
+VOXELS_A_PARTITION = 2**27
 SAMPLES = 1024
 
 

@@ -371,8 +371,7 @@ def _across(offset: Index, inside: Sequence[range], middles: Sequence[int]) -> s
 
 
 def _facing(faces: dict[str, np.ndarray], offset: Index, sign: int) -> np.ndarray:
-    """The voxels of a block that face its neighbour at `offset` (sign 1), or that the neighbour at `-offset`
-    faces (sign -1)."""
+    """The voxels of a block that face its neighbour at `offset` (sign 1) or at `-offset` (sign -1)."""
     axis = next(a for a, o in enumerate(offset) if o)
     face = faces[f"{axis}{int(sign * offset[axis] > 0)}"]
     index = tuple(slice(None) if not o else (-1 if sign * o > 0 else 0) for a, o in enumerate(offset) if a != axis)
