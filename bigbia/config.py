@@ -8,7 +8,6 @@ them.
 | memory | "auto" | bytes this process may use; auto: 60 % of the smallest of cgroup limit, SLURM allocation, free memory |
 | threads | "auto" | threads of the local scheduler; auto: the CPUs this process may use |
 | scratch | "auto" | folder for what stages leave behind; on a cluster it must be one that all workers share |
-| scratch-limit | "auto" | bytes of scratch kept before the run is refused; auto: 90 % of the free disk |
 | block | "auto" | voxels per axis of a compute block |
 | cache | 0.2 | share of the memory that decoded input chunks may take |
 """
@@ -32,7 +31,6 @@ DEFAULTS: dict[str, Any] = {
     "memory": "auto",
     "threads": "auto",
     "scratch": "auto",
-    "scratch-limit": "auto",
     "block": "auto",
     "cache": 0.2,
 }

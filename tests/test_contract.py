@@ -25,7 +25,6 @@ from bigbia.graph.dask import from_source
 from bigbia.hyperstack import hyperstack
 
 every_case = pytest.mark.parametrize("case", cases.CASES.values(), ids=cases.CASES)
-LAZY = dict(cases.CASES.items())
 
 
 def forbidden(dsk, keys, **kwargs):

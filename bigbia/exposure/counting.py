@@ -50,7 +50,7 @@ def counted(
     for name in outputs:
         if over == "all":
             stage = Reduce(what, source.node, source.grid, passes, finish, read_again=True)
-            results.append(Lazy.like_over(_without_template(source), stage.output(name, (), dtype)))
+            results.append(_without_template(source).like_over(stage.output(name, (), dtype)))
         else:
             stages = [Reduce(what, part.node, part.grid, passes, finish, read_again=True) for _, part in source.each()]
             results.append(source.like_over(source.joined([s.output(name, (), dtype) for s in stages])))

@@ -39,11 +39,6 @@ def contains(outer: Box, inner: Box) -> bool:
     return all(a <= c and d <= b for (a, b), (c, d) in zip(outer, inner))
 
 
-def intersect(a: Box, b: Box) -> Box | None:
-    both = tuple((max(p, r), min(q, s)) for (p, q), (r, s) in zip(a, b))
-    return both if all(p < q for p, q in both) else None
-
-
 def grown(box: Box, halo: Sequence[tuple[int, int]], shape: Sequence[int]) -> Box:
     """The box with a margin, cut off at the image's border."""
     return tuple((max(0, a - before), min(n, b + after)) for (a, b), (before, after), n in zip(box, halo, shape))

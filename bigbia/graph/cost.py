@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bigbia.graph.boxes import Box, shape_of, volume
+from bigbia.graph.boxes import Box, volume
 from bigbia.graph.reading import consumers_first, count_readers, plan
-from bigbia.graph.regions import Node, Store
+from bigbia.graph.regions import Literal, Node, Store, View
+from bigbia.graph.stages import Left
 
 # ns a byte on a local disk with its page cache; on slower scratch the ratio to the kernels hardly changes what is
 # chosen
@@ -29,8 +30,6 @@ def compute_cost(node: Node) -> float:
 
 def worth_keeping(node: Node) -> bool:
     """Whether a node that is read twice is cheaper to store the first time than to compute again."""
-    from bigbia.graph.stages import Left
-
     if isinstance(node, (Store, Left)):
         return False
     return compute_cost(node) > (WRITE + READ) * node.dtype.itemsize
@@ -50,7 +49,7 @@ def task_bytes(roots: Sequence[Node], boxes: Sequence[Box]) -> int:
         wide = max([volume(b) for _, needs in todo for several in needs for b in several], default=size)
         made = size * node.dtype.itemsize
         peak = max(peak, sum(held.values()) + made + int(node.workspace * max(size, wide)))
-        held[node.token] = 0 if type(node).__name__ in ("View", "Literal") else made
+        held[node.token] = 0 if isinstance(node, View | Literal) else made
         for token in {c.token for c in node.children}:
             readers[token] -= 1
             if not readers[token]:
@@ -75,6 +74,3 @@ def amplification(roots: Sequence[Node], boxes: Sequence[Box]) -> float:
         if isinstance(node, Store):
             most = max(most, sum(volume(box) for box, _ in todo))
     return most / asked if asked else 1.0
-
-
-__all__ = ["amplification", "bytes_read", "compute_cost", "shape_of", "task_bytes", "worth_keeping"]

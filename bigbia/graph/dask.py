@@ -232,22 +232,6 @@ def of_unknown_length(stage: Stage, output: str, dtype: np.dtype, live: Mapping[
     return da.Array(HighLevelGraph(layers, dependencies), name, ((np.nan,),), dtype=dtype)
 
 
-def live_arrays(array: da.Array) -> dict[str, da.Array]:
-    """The live Dask arrays that a lazy image, and the stages below it, read."""
-    found: dict[str, da.Array] = {}
-    pending: list[Node] = [n for n in [own_node(array)] if n is not None]
-    seen: set[str] = set()
-    while pending:
-        for node in consumers_first(pending.pop()):
-            if isinstance(node, Live) and node.name not in found:
-                graph = array.dask.cull_layers([node.name])
-                found[node.name] = da.Array(graph, node.name, node.grid.chunks, dtype=node.dtype)
-            if isinstance(node, Left) and node.stage.token not in seen:
-                seen.add(node.stage.token)
-                pending.extend(node.stage.inputs)
-    return found
-
-
 # ---- from arrays ---------------------------------------------------------------------------------------------------
 def own_layer(layer: Any) -> tuple[Node, Chunks] | None:
     """The node and chunks of a layer made by `as_array`."""
@@ -265,12 +249,6 @@ def own_layer(layer: Any) -> tuple[Node, Chunks] | None:
 
 def unwrapped(value: Any) -> Any:
     return value.value if isinstance(value, DataNode) else value
-
-
-def own_node(array: da.Array) -> Node | None:
-    """The node of an array whose top layer is ours."""
-    found = own_layer(array.dask.layers.get(array.name))
-    return found[0] if found else None
 
 
 def node_of(array: da.Array) -> tuple[Node, dict[str, da.Array], str]:

@@ -14,7 +14,7 @@ import dask.array as da
 import numpy as np
 
 from bigbia import hyperstack
-from bigbia.errors import InputError, ParameterError
+from bigbia.errors import InputError
 from bigbia.graph.boxes import Grid
 from bigbia.graph.dask import Chunks, as_array, block_shape, node_of
 from bigbia.graph.regions import Axis, Concat, Literal, Node, full_axes, view
@@ -166,17 +166,3 @@ def lazy(image: Any, what: str = "image", chunks: Chunks | None = None) -> Lazy:
         block = chunks or Grid.regular(data.shape, block_shape(data.shape, data.dtype, (1,) * data.ndim)).chunks
         return Lazy(node, block, {}, template)
     raise InputError(f"{what}: needs a NumPy or Dask array or a DataArray, got {type(image).__name__}")
-
-
-def together(images: Sequence[Any], what: str, names: Sequence[str]) -> list[Lazy]:
-    """Several images of one shape, cut as the first is."""
-    first = lazy(images[0], what)
-    out = [first]
-    for name, image in zip(names[1:], images[1:]):
-        other = lazy(image, what)
-        if other.shape != first.shape:
-            raise ParameterError(
-                f"{what}: {name} is {other.shape}, {names[0]} is {first.shape}: they must be the same image"
-            )
-        out.append(replace(other, chunks=first.chunks))
-    return out

@@ -55,9 +55,7 @@ class Components(Stage):
         return int(step.lstrip("updown"))
 
     def _nodes(self, level: int) -> tuple[int, ...]:
-        return tuple(
-            -(-n >> level) if level else n for n in (-(-n // (1 << level)) << level for n in self.grid.numblocks)
-        )
+        return tuple(-(-n >> level) for n in self.grid.numblocks)
 
     def _blocks(self, level: int, index: Index) -> list[range]:
         """The blocks below a node of the tree, a range an axis."""

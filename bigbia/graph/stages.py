@@ -19,7 +19,7 @@ from dask.base import tokenize
 
 from bigbia.graph import scratch
 from bigbia.graph.boxes import Box, Grid, Index, shape_of, slices
-from bigbia.graph.reading import Plan, consumers_first, live_inputs, plan, read_together
+from bigbia.graph.reading import consumers_first, live_inputs, read_together
 from bigbia.graph.regions import Blocks, Node
 
 
@@ -193,6 +193,3 @@ def tasks(stage: Stage) -> Iterator[tuple[str, Index]]:
     for step in stage.steps:
         for index in stage.indices(step):
             yield step, index
-
-
-__all__ = ["Left", "Plan", "Stage", "block_name", "kept_name", "lowered", "plan", "stages_of", "tasks", "tree_steps"]

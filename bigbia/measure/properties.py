@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -175,9 +176,7 @@ def at_once(labels: np.ndarray, intensity: np.ndarray | None, columns: Columns) 
     blocks = [labels] if intensity is None else [labels, intensity]
     floats = tuple(b.dtype.kind == "f" or b.dtype.itemsize == 8 for b in blocks[1:])
     values = [unit_of(magnitude(b, whole(b.shape)))["unit"] for b, f in zip(blocks[1:], floats) if f]
-    columns = Columns(
-        columns.properties, columns.ndim, columns.channels, columns.spacing, columns.separator, columns.dtype, floats
-    )
+    columns = replace(columns, floats=floats)
     rows = summarise(blocks, whole(labels.shape), values, floats=floats)
     return columns(combine(rows, np.arange(len(rows["label"]))))
 
