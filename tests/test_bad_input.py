@@ -145,13 +145,13 @@ def test_calls(tmp_path, call):
     assert not list(tmp_path.iterdir())
 
 
-def test_more_labels_than_numbers_stops_before_any_is_written(tmp_path, monkeypatch):
-    from bigbia.graph.merge import Components
-
+def test_more_labels_than_numbers_stops_before_any_is_written(tmp_path):
     mask = da.from_array(np.arange(4000) % 2 == 0, chunks=100)
-    labels = bigbia.measure.label(mask)
-    monkeypatch.setattr(
-        Components, "dtype", property(lambda self: np.dtype("u1"), lambda self, value: None), raising=False
-    )
-    with pytest.raises(BigbiaError, match=r'2000 objects do not fit uint8 .*dtype="uint64"'):
+    labels = bigbia.measure.label(mask, dtype="uint8")
+    message = r'2000 objects do not fit uint8 \(at most 255\); nothing was written. Pass dtype="uint16"'
+    with pytest.raises(BigbiaError, match=message):
         labels.compute()
+    with pytest.raises(BigbiaError, match=message):
+        bigbia.save(tmp_path / "o.zarr", labels={"n": labels.reshape(40, 100)})
+    assert not list(tmp_path.iterdir())
+    assert bigbia.measure.label(mask, dtype="uint16").max().compute() == 2000

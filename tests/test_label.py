@@ -11,10 +11,11 @@ from skimage import measure
 from strategies import KINDS, image
 
 import bigbia
-from bigbia.graph import merge
+from bigbia.graph import rank
 from bigbia.graph.boxes import Grid
 from bigbia.graph.dask import from_source
-from bigbia.graph.merge import Components
+from bigbia.graph.merge import Components, Rule
+from bigbia.graph.rank import Ranks
 from bigbia.graph.regions import Literal
 from bigbia.graph.stages import tasks
 from bigbia.io.synthetic import source
@@ -32,9 +33,11 @@ def random_cuts(rng, n):
 
 def labelled(array, grid, connectivity, background=0):
     """Through the stage's own tasks, in one thread: a thousand cases in seconds."""
-    stage = Components(Literal(array), grid, connectivity, background, np.dtype("u4"))
-    for step, index in tasks(stage):
-        stage.task(step, index)
+    objects = Components(Literal(array), grid, Rule(connectivity, background))
+    stage = Ranks(objects, np.dtype("u4"))
+    for one in (objects, stage):
+        for step, index in tasks(one):
+            one.task(step, index)
     return stage.left("labels", tuple((0, n) for n in array.shape)), int(stage.left("count", ()))
 
 
@@ -128,17 +131,17 @@ def test_objects_and_numbers_past_two_to_the_32(monkeypatch):
     assert [int(labels[p].compute()) for p in places] == [1, 1, 2, 2, 3, 4]
 
     base = 2**33
-    scan = Components._scan
+    scan = Ranks._scan
 
     def many_before(self, k, index):
         scan(self, k, index)
         if k == 0:
             for b in range(self.grid.numblocks[0]):
-                name = merge.block_name("ahead0", (b,))
+                name = rank.block_name("ahead0", (b,))
                 self.folder.write(name, {"ahead": self.folder.read(name)["ahead"] + base})
-            self._check(base + int(self.folder.read(merge.block_name("scan0", ()))["count"]))
+            self._check(base + int(self.folder.read(rank.block_name("scan0", ()))["count"]))
 
-    monkeypatch.setattr(Components, "_scan", many_before)
+    monkeypatch.setattr(Ranks, "_scan", many_before)
     array = np.random.default_rng(0).random((30, 40, 20)) < 0.2
     expected = bigbia.measure.label(array, connectivity=1)
     got = bigbia.measure.label(da.from_array(array, chunks=9), connectivity=1, dtype="uint64").compute()

@@ -16,7 +16,7 @@ import pytest
 from test_contract import Array
 
 import bigbia
-from bigbia.graph import merge, reduce, scratch
+from bigbia.graph import merge, rank, reduce, scratch
 from bigbia.graph.dask import from_source
 from bigbia.hyperstack import hyperstack
 
@@ -127,7 +127,7 @@ def test_scratch_goes_with_the_last_reference():
     labels = bigbia.measure.label(from_source(Array(IMAGE > 0.5), 10))
     labels.compute()
     folder = scratch.session().path
-    assert len([f for f in folder.iterdir() if f.is_dir()]) == 1
+    assert len([f for f in folder.iterdir() if f.is_dir()]) == 2  # the components and their numbers
     derived = labels + 1
     del labels
     gc.collect()
@@ -192,6 +192,21 @@ def test_a_failing_kernel_is_reported_with_its_block_and_can_be_retried(tmp_path
     np.testing.assert_array_equal(labels.compute(), bigbia.measure.label(IMAGE > 0.5))
 
 
+def test_nothing_below_a_finished_stage_is_computed_again():
+    calls = []
+
+    def block(b):
+        calls.append(1)
+        return b
+
+    live = da.from_array(IMAGE, chunks=8).map_blocks(block, dtype=IMAGE.dtype)
+    labels = bigbia.measure.label(live > bigbia.filters.threshold_otsu(live))
+    labels.compute()
+    count = len(calls)
+    labels.compute()
+    assert len(calls) == count
+
+
 def test_the_graph_of_a_finished_stage_is_small():
     labels = bigbia.measure.label(from_source(Array(IMAGE > 0.5), 4))
     before = len(dask.optimize(labels)[0].__dask_graph__())
@@ -200,16 +215,13 @@ def test_the_graph_of_a_finished_stage_is_small():
 
 
 def test_tasks_in_any_order_and_twice_give_the_same():
-    stage = merge.Components(
-        bigbia.graph.regions.Literal(IMAGE > 0.6),
-        bigbia.graph.boxes.Grid(((7, 7, 10), (30,), (9, 9, 10))),
-        3,
-        0,
-        np.dtype("u4"),
-    )
-    for step in stage.steps:
-        for index in RNG.permutation(np.array([*stage.indices(step), None], object)[:-1]).tolist() * 2:
-            stage.run(step, tuple(index))
+    grid = bigbia.graph.boxes.Grid(((7, 7, 10), (30,), (9, 9, 10)))
+    objects = merge.Components(bigbia.graph.regions.Literal(IMAGE > 0.6), grid, merge.Rule(3))
+    stage = rank.Ranks(objects, np.dtype("u4"))
+    for one in (objects, stage):
+        for step in one.steps:
+            for index in RNG.permutation(np.array([*one.indices(step), None], object)[:-1]).tolist() * 2:
+                one.run(step, tuple(index))
     got = stage.left("labels", tuple((0, n) for n in IMAGE.shape))
     np.testing.assert_array_equal(got, bigbia.measure.label(IMAGE > 0.6))
 

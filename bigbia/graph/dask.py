@@ -27,6 +27,7 @@ from bigbia.graph.regions import Live, Node, Store
 from bigbia.graph.stages import Left, Stage, lowered
 
 Chunks = tuple[tuple[int, ...], ...]
+NOTHING = "bigbia-nothing"  # a key that no layer makes
 
 
 class Regions(BlockwiseDep):
@@ -187,7 +188,9 @@ class StageLayer(Layer):
             return self, {}
         self._tasks = None  # the stage may have been finished, or its folder removed, since
         tasks = self._written()
-        return MaterializedLayer(tasks), {k: set(t.dependencies) for k, t in tasks.items()}
+        # Dask keeps all layers that are left once no key is wanted any more; below a finished stage nothing is.
+        nothing = {self.final: {NOTHING}} if len(tasks) == 1 else {}
+        return MaterializedLayer(tasks), {k: set(t.dependencies) for k, t in tasks.items()} | nothing
 
     def __getitem__(self, key: Any) -> GraphNode:
         return self._written()[key]

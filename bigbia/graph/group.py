@@ -31,10 +31,12 @@ SAMPLES = 1024
 class Group(Stage):
     """summarise(blocks, box, values) -> rows with "label", ascending;  combine(rows sorted by label, starts of each label) -> rows.
 
-    `values` are 0-d nodes (thresholds, maxima) that the summaries need.
+    `values` are 0-d nodes (thresholds, maxima) that the summaries need. `keeps` are images whose voxels are stored when
+    they are first read; only where there are no values.
     """
 
     block_steps = frozenset({"part"})
+    rides = True  # can be summarised in the pass of another stage that reads the same voxels
     steps = ("part", "gather", "bounds", "rows", "done")
 
     def __init__(
@@ -45,6 +47,7 @@ class Group(Stage):
         grid: Grid,
         summarise: Callable[..., Rows],
         combine: Callable[[Rows, np.ndarray], Rows],
+        keeps: Sequence[Node] = (),
     ) -> None:
         self.kind = kind
         self.summarise, self.combine = summarise, combine
@@ -54,7 +57,7 @@ class Group(Stage):
         identity = tokenize(
             kind, [n.token for n in images], [n.token for n in values], summarise, combine, self.partitions
         )
-        super().__init__(identity, [*images, *values], grid)
+        super().__init__(identity, [*images, *values], grid, keeps)
 
     def indices(self, step: str) -> Iterable[Index]:
         if step == "part":
@@ -67,16 +70,21 @@ class Group(Stage):
         if step == "part":
             return []
         if step == "gather":
-            return [("part", i) for i in self._members(index[0])]
+            return [("part", i) for i in self.members(index[0])]
         if step == "bounds":
             return [("gather", (i,)) for i in range(self.gathers)]
         return [("bounds", ())] if step == "rows" else [("rows", (i,)) for i in range(self.partitions)]
 
-    def _members(self, i: int) -> list[Index]:
+    def members(self, i: int) -> list[Index]:
+        """The blocks of a gather."""
         return [
             tuple(int(k) for k in np.unravel_index(j, self.grid.numblocks)) if self.grid.numblocks else ()
             for j in range(i * GATHER, min((i + 1) * GATHER, len(self.grid)))
         ]
+
+    def member(self, block: Index) -> tuple[int, int]:
+        """The gather of a block, and which of its members it is."""
+        return divmod(int(np.ravel_multi_index(block, self.grid.numblocks)) if block else 0, GATHER)
 
     def reads(self, step: str, index: Index) -> tuple[Sequence[Node], list]:
         if step == "part":
@@ -85,11 +93,11 @@ class Group(Stage):
 
     def run(self, step: str, index: Index, blocks: Blocks | None = None) -> None:
         if step == "part":
-            data = read_together(*self.reads(step, index), blocks)
+            data = self.read_inputs(index, blocks) if self.keeps else read_together(*self.reads(step, index), blocks)
             self.write_part(index, data[: self.images], data[self.images :])
         elif step == "gather":
             self.folder.write(
-                block_name("gather", index), self._joined([block_name("part", i) for i in self._members(index[0])])
+                block_name("gather", index), self._joined([block_name("part", i) for i in self.members(index[0])])
             )
         elif step == "bounds":
             self.folder.write("bounds", {"edge": self._bounds()})
@@ -115,51 +123,63 @@ class Group(Stage):
         values = self.inputs[self.images :]
         return read_together(values, [()] * len(values))
 
-    def _joined(self, names: Sequence[str], first: int | None = None, last: int | None = None) -> Rows:
+    def _joined(self, names: Sequence[str], first: Any = None, last: Any = None) -> Rows:
         """The rows of several records, those of one label combined; only labels in [first, last) where given."""
         parts = []
         for name in names:
-            rows = self.folder.read(name)
-            if first is not None and last is not None:
-                a, b = np.searchsorted(rows["label"], [first, last])
-                rows = {k: v[a:b] for k, v in rows.items()}
-            parts.append(rows)
+            if first is None and last is None:
+                parts.append(self.folder.read(name))
+                continue
+            label = self.folder.read(name, "label")["label"]
+            a = 0 if first is None else int(np.searchsorted(label, first))
+            b = len(label) if last is None else int(np.searchsorted(label, last))
+            if a < b or not parts:  # of most gathers a range has nothing
+                parts.append({k: v[a:b] for k, v in self.folder.read(name).items()})
         rows = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
         order = np.argsort(rows["label"], kind="stable")
         rows = {k: v[order] for k, v in rows.items()}
-        starts = np.flatnonzero(np.diff(rows["label"].astype(np.int64), prepend=-1))
+        label = rows["label"]
+        starts = np.flatnonzero(np.append(True, label[1:] != label[:-1])) if len(label) else label
         return self.combine(rows, starts) if len(starts) else rows
 
     def _bounds(self) -> np.ndarray:
-        """Edges of the label ranges, from an even sample of each gather's labels.
+        """The labels at which all label ranges but the first begin, from an even sample of each gather's labels.
 
-        All of them in [edge[i], edge[i + 1]).
+        Of the labels' own dtype: uint64 fits no other.
         """
         labels, weights = [], []
         for i in range(self.gathers):
-            label = self.folder.read(block_name("gather", (i,)), "label")["label"].astype(np.int64)
+            label = self.folder.read(block_name("gather", (i,)), "label")["label"]
             if len(label):
                 at = np.unique(np.linspace(0, len(label) - 1, min(SAMPLES, len(label))).astype(int))
                 labels.append(label[at])
                 weights.append(np.full(len(at), len(label) / len(at)))
         if not labels:
-            return np.arange(1, self.partitions + 2, dtype=np.int64)
+            return np.ones(self.partitions - 1, label.dtype)
         label, weight = np.concatenate(labels), np.concatenate(weights)
         order = np.argsort(label, kind="stable")
         label, share = label[order], np.cumsum(weight[order])
-        inner = [label[np.searchsorted(share, share[-1] * k / self.partitions)] for k in range(1, self.partitions)]
-        return np.array([np.iinfo(np.int64).min, *inner, np.iinfo(np.int64).max], np.int64)
+        inner = [np.searchsorted(share, share[-1] * k / self.partitions) for k in range(1, self.partitions)]
+        return label[np.array(inner, np.int64)]
+
+    def edges(self) -> np.ndarray:
+        """The labels at which all partitions but the first begin, ascending."""
+        return self.folder.read("bounds")["edge"]
 
     def _range(self, i: int) -> Rows:
-        edges = self.folder.read("bounds")["edge"]
-        return self._joined([block_name("gather", (j,)) for j in range(self.gathers)], int(edges[i]), int(edges[i + 1]))
+        edges = self.edges()
+        first = edges[i - 1] if i > 0 else None
+        last = edges[i] if i < len(edges) else None
+        return self._joined([block_name("gather", (j,)) for j in range(self.gathers)], first, last)
 
     def partition(self, i: int) -> Rows:
         """The rows of one range of labels."""
         return self.folder.read(block_name("rows", (i,)))
 
     def left(self, output: str, box: Any) -> np.ndarray:
+        if output.startswith("kept"):
+            return super().left(output, box)
         raise NotImplementedError("a table is read by partitions")
 
     def writes(self, step: str) -> float:
-        return 0.01
+        return 0.01 + super().writes(step)

@@ -1,8 +1,8 @@
-"""What a parameter of an operator takes: an image, or a value that a pipeline file can hold.
+"""What a parameter of an operator takes: an image, a table, or a value that a pipeline file can hold.
 
-An operator marks its image parameters by annotation, `def gaussian(image: Image, sigma: float = 1)`. The annotation
-alone decides which arguments of a pipeline step name other steps; a step that happens to be called `nearest` changes
-nothing for `mode: nearest`.
+An operator marks its image parameters by annotation, `def gaussian(image: Image, sigma: float = 1)`, and those that
+take a table by `Table`. The annotation alone decides which arguments of a pipeline step name other steps; a step that
+happens to be called `nearest` changes nothing for `mode: nearest`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ IMAGE = "image"
 Image = Annotated[Any, IMAGE]
 """Annotation of a parameter that takes an image; `Image | None`, `Image | float`, `Sequence[Image]` work too."""
 
+TABLE = "table"
+Table = Annotated[Any, TABLE]
+"""Annotation of a parameter that takes a table."""
+
+_MARKS = (IMAGE, TABLE)
 _SEQUENCES = (list, tuple, set, frozenset, Sequence, Collection, Iterable)
 _UNIONS = (Union, types.UnionType)
 
@@ -52,20 +57,34 @@ def _resolve(annotation: Any, names: dict[str, Any]) -> Any:
 
 def takes_image(hint: Any) -> bool:
     """Whether an annotation has the mark of an image, in a union or a sequence too."""
+    return _has(IMAGE, hint)
+
+
+def takes_table(hint: Any) -> bool:
+    """Whether an annotation has the mark of a table."""
+    return _has(TABLE, hint)
+
+
+def names_step(hint: Any) -> bool:
+    """Whether a pipeline file names a step there."""
+    return takes_image(hint) or takes_table(hint)
+
+
+def _has(mark: str, hint: Any) -> bool:
     if typing.get_origin(hint) is Annotated:
-        return IMAGE in hint.__metadata__ or takes_image(typing.get_args(hint)[0])
-    return any(takes_image(part) for part in typing.get_args(hint))
+        return mark in hint.__metadata__ or _has(mark, typing.get_args(hint)[0])
+    return any(_has(mark, part) for part in typing.get_args(hint))
 
 
 def fits(value: Any, hint: Any) -> bool:
     """Whether a plain value (of a pipeline file) is what an annotation asks for.
 
-    An image is never a plain value. An annotation that says nothing about plain values (an array, a dtype) lets all of
+    An image or a table is never a plain value. An annotation that says nothing about plain values (an array, a dtype) lets all of
     them pass: the operator decides.
     """
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        return IMAGE not in hint.__metadata__ and fits(value, parts[0])
+        return not any(mark in _MARKS for mark in hint.__metadata__) and fits(value, parts[0])
     if origin in _UNIONS:
         return any(fits(value, part) for part in parts)
     if origin is Literal:
@@ -97,7 +116,7 @@ def spell(hint: Any) -> str:
     """An annotation in words, for an error message: "a number or a list of numbers"."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        return "a step" if IMAGE in hint.__metadata__ else spell(parts[0])
+        return "a step" if any(mark in _MARKS for mark in hint.__metadata__) else spell(parts[0])
     if origin in _UNIONS:
         words = dict.fromkeys(spell(part) for part in parts if part is not type(None))
         return " or ".join(words)

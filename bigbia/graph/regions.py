@@ -308,8 +308,12 @@ class View(Node):
 
 
 def view(child: Node, axes: Sequence[Axis], fixed: Sequence[tuple[int, int]] = ()) -> Node:
-    """A view; a view of a view is one view, and a view that changes nothing is the child."""
+    """A view; a view of a view is one view, a view that changes nothing is the child, and one of a single time or
+    channel of many is a view of that one."""
     axes, fixed = tuple(axes), tuple(fixed)
+    if isinstance(child, Concat) and child.axis in dict(fixed):
+        part, place = child.part_at(dict(fixed)[child.axis])
+        return view(part, axes, [(a, place if a == child.axis else p) for a, p in fixed])
     if isinstance(child, View):
         inner = child
         places = list(inner.fixed)
@@ -368,6 +372,15 @@ class Concat(Node):
             children=self.parts,
             token="concat-" + tokenize(self.axis, [p.token for p in self.parts]),
         )
+
+    def part_at(self, place: int) -> tuple[Node, int]:
+        """The child that holds a place on the axis, and where on it."""
+        for part in self.parts:
+            n = part.shape[self.axis]
+            if place < n:
+                return part, place
+            place -= n
+        raise IndexError(place)
 
     def _pieces(self, box: Box) -> Iterator[tuple[int, Box]]:
         """Which children a box falls on, and where on each."""

@@ -21,7 +21,7 @@ import sys
 import threading
 import uuid
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +90,13 @@ class Folder:
 
     def read(self, name: str, *keys: str) -> dict[str, np.ndarray]:
         """The arrays of a record; all of them, or those named."""
+        return self.read_some(name, lambda key: not keys or key in keys)
+
+    def read_some(self, name: str, wanted: Callable[[str], bool]) -> dict[str, np.ndarray]:
+        """The arrays of a record whose names are wanted."""
         with self._open(name) as file:
             start, header = self._header(file, name)
-            return {k: _load(file, start, dtype, shape, at) for k, dtype, shape, at in header if not keys or k in keys}
+            return {k: _load(file, start, dtype, shape, at) for k, dtype, shape, at in header if wanted(k)}
 
     def read_rows(self, name: str, key: str, first: int, last: int) -> np.ndarray:
         """Rows first to last along the first axis of one array of a record."""

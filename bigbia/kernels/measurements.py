@@ -72,7 +72,7 @@ def _collect(
         found = np.concatenate([found, np.empty(size // 2 - len(found), np.int64)])
         rows = [np.concatenate([r, np.zeros((size // 2 - len(r), r.shape[1]), r.dtype)]) for r in rows]
         _rehash(slots, found, count)
-    order = np.argsort(found[:count])
+    order = np.argsort(found[:count].astype(labels.dtype))  # uint64 labels are held as int64
     return [found[:count][order], *(r[:count][order] for r in rows)]
 
 

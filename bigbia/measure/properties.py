@@ -17,7 +17,7 @@ from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import Lazy, check_image, is_lazy, lazy
 from bigbia.graph.reduce import Pass, Reduce
 from bigbia.measure.columns import INTENSITY, PROPERTIES, Columns
-from bigbia.measure.rows import combine, join_magnitudes, magnitude, summarise, unit_of
+from bigbia.measure.rows import combine, join_magnitudes, magnitude, summarise, summed_as_float, unit_of
 
 
 def regionprops_table(
@@ -77,9 +77,9 @@ def regionprops_table(
     check_image(label_image, what, "iu")
     if intensity_image is not None:
         check_image(intensity_image, f"{what}: intensity_image")
-    names = checked_properties(properties, intensity_image is not None)
+    names = checked_properties(properties, intensity_image is not None, what)
     sizes, unit = voxel_sizes(
-        spacing, label_image if spacing is None or hyperstack.voxel_size(label_image) else intensity_image
+        spacing, label_image if spacing is None or hyperstack.voxel_size(label_image) else intensity_image, what
     )
     if intensity_image is None or not any(n in INTENSITY for n in names):
         intensity_image = None
@@ -104,7 +104,7 @@ def regionprops_table(
         channels = [] if intensity_image is None else intensities(intensity_image, part, where, labels, what)
         for _, image in channels:
             live |= image.live
-        floats = tuple(image.node.dtype.kind == "f" or image.node.dtype.itemsize == 8 for _, image in channels)
+        floats = tuple(summed_as_float(image.node.dtype) for _, image in channels)
         units = [
             unit_stage(image, part.grid).output("unit", (), np.float64) for (_, image), f in zip(channels, floats) if f
         ]
@@ -134,20 +134,20 @@ def different(what: str, image: Any, labels: Any) -> str:
     return f"{what}: intensity_image is {tuple(image.shape)}, label_image is {tuple(labels.shape)}: they must be the same image"
 
 
-def checked_properties(properties: Sequence[str] | None, with_intensity: bool) -> list[str]:
+def checked_properties(properties: Sequence[str] | None, with_intensity: bool, what: str) -> list[str]:
     if properties is None:
         return [p for p in PROPERTIES if with_intensity or p not in INTENSITY]
     if isinstance(properties, str):
         properties = [properties]
     for p in properties:
         if p not in PROPERTIES:
-            raise ParameterError(f"measure.regionprops_table: unknown property {p!r}: {nearest(p, PROPERTIES)}")
+            raise ParameterError(f"{what}: unknown property {p!r}: {nearest(p, PROPERTIES)}")
         if p in INTENSITY and not with_intensity:
-            raise ParameterError(f"measure.regionprops_table: {p!r} needs an intensity_image")
+            raise ParameterError(f"{what}: {p!r} needs an intensity_image")
     return list(dict.fromkeys(properties))
 
 
-def voxel_sizes(spacing: Any, image: Any) -> tuple[tuple[float, ...] | None, str]:
+def voxel_sizes(spacing: Any, image: Any, what: str) -> tuple[tuple[float, ...] | None, str]:
     """Size of a voxel along each spatial axis, and its unit where one was asked for."""
     if spacing is None:
         return None, ""
@@ -159,22 +159,20 @@ def voxel_sizes(spacing: Any, image: Any) -> tuple[tuple[float, ...] | None, str
         sizes, own = hyperstack.voxel_size(image), hyperstack.unit(image)
         if sizes is None or own is None:
             raise ParameterError(
-                f"measure.regionprops_table: spacing={spacing!r}: the image has no voxel size: "
+                f"{what}: spacing={spacing!r}: the image has no voxel size: "
                 'open it with voxel_size="0.29, 0.26, 0.26 um", or give numbers'
             )
         names = hyperstack.axis_names(image)
         return tuple(convert(sizes[names[a]], own, wanted) for a in axes), wanted
     given = [float(spacing)] * len(axes) if np.ndim(spacing) == 0 else [float(s) for s in spacing]
     if len(given) != len(axes) or not all(s > 0 for s in given):
-        raise ParameterError(
-            f"measure.regionprops_table: spacing={spacing!r}: give 1 or {len(axes)} positive numbers, or a unit"
-        )
+        raise ParameterError(f"{what}: spacing={spacing!r}: give 1 or {len(axes)} positive numbers, or a unit")
     return tuple(given), ""
 
 
 def at_once(labels: np.ndarray, intensity: np.ndarray | None, columns: Columns) -> Any:
     blocks = [labels] if intensity is None else [labels, intensity]
-    floats = tuple(b.dtype.kind == "f" or b.dtype.itemsize == 8 for b in blocks[1:])
+    floats = tuple(summed_as_float(b.dtype) for b in blocks[1:])
     values = [unit_of(magnitude(b, whole(b.shape)))["unit"] for b, f in zip(blocks[1:], floats) if f]
     columns = replace(columns, floats=floats)
     rows = summarise(blocks, whole(labels.shape), values, floats=floats)

@@ -23,6 +23,19 @@ def summarise(
     """One row an object of the block. `values` are the units of the floating-point images among `blocks[1:]`."""
     labels, *images = blocks
     rows = measurements.geometry(labels, tuple(a for a, _ in box))
+    rows |= intensity_columns(labels, images, values, floats)
+    if len(rows["label"]) and rows["label"].dtype.kind == "i" and rows["label"][0] < 0:
+        raise BlockError(
+            f"measure.regionprops_table: label {rows['label'][0]} in the block {describe(box)}: labels are 1 or more"
+        )
+    return rows
+
+
+def intensity_columns(
+    labels: np.ndarray, images: Sequence[np.ndarray], values: Sequence[np.ndarray], floats: Sequence[bool]
+) -> dict[str, np.ndarray]:
+    """What the objects of a block hold of each image, in order of their labels."""
+    rows: dict[str, np.ndarray] = {}
     units = iter(values)
     for k, (image, is_float) in enumerate(zip(images, floats)):
         unit = float(next(units)) if is_float else 0.0
@@ -31,11 +44,12 @@ def summarise(
         rows[f"ends{k}"] = np.stack([found["min"], found["max"]], axis=1)
         rows[f"nans{k}"] = found["nans"]
         rows[f"unit{k}"] = np.full(len(found["label"]), unit)
-    if len(rows["label"]) and rows["label"].dtype.kind == "i" and rows["label"][0] < 0:
-        raise BlockError(
-            f"measure.regionprops_table: label {rows['label'][0]} in the block {describe(box)}: labels are 1 or more"
-        )
     return rows
+
+
+def summed_as_float(dtype: np.dtype) -> bool:
+    """Whether intensities are summed as fixed-point numbers: floats, and integers that int64 sums could not hold."""
+    return dtype.kind == "f" or dtype.itemsize == 8
 
 
 def limbs(sums: np.ndarray) -> np.ndarray:
