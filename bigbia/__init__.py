@@ -32,12 +32,13 @@ _PUBLIC = {
     "morphology": "bigbia.morphology",
     "open": "bigbia.io.opening:open",
     "save": "bigbia.run.save:save",
+    "segmentation": "bigbia.segmentation",
     "window": "bigbia.graph.window:window",
 }
 __all__ = sorted([*_PUBLIC, "__version__"])
 
 if TYPE_CHECKING:  # so that editors and type checkers know the names
-    from bigbia import config, errors, exposure, filters, hyperstack, io, measure, morphology  # noqa: F401
+    from bigbia import config, errors, exposure, filters, hyperstack, io, measure, morphology, segmentation  # noqa: F401
     from bigbia.graph.window import window  # noqa: F401
     from bigbia.io.opening import open  # noqa: F401
     from bigbia.run.explain import explain  # noqa: F401

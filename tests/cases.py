@@ -3,7 +3,8 @@
 Case(function, params)      the operator and its arguments
 reference                   the same on a NumPy array, by SciPy or scikit-image; equal to the bit
 dtypes                      of the images it is tried on
-takes                       "image", or "labels": a label image and an intensity image
+takes                       "image"; "labels": a label image and an intensity image; "mask": a mask and an intensity
+                            image; "table": a label image and its table
 tasks                       most tasks a block of a big image
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from scipy import ndimage as ndi
-from skimage import filters, measure, morphology
+from skimage import filters, measure, morphology, segmentation
 
 import bigbia
 
@@ -35,6 +36,10 @@ class Case:
     def __call__(self, image: Any) -> Any:
         if self.takes == "labels":
             return self.function(image, image, **self.params)
+        if self.takes == "mask":
+            return self.function(image > 20, image, **self.params)
+        if self.takes == "table":
+            return self.function(image, bigbia.measure.regionprops_table(image), **self.params)
         return self.function(image, **self.params)
 
 
@@ -102,6 +107,38 @@ def _morphology(name):
     return reference
 
 
+def _relabel(a, offset=1):
+    return segmentation.relabel_sequential(a, offset)[0]
+
+
+def _join(a):
+    wide = a.astype(np.int64)  # scikit-image multiplies labels in the image's own dtype
+    return segmentation.join_segmentations(wide, wide)
+
+
+def _filter(a, condition):
+    assert condition == "num_pixels > 1 and extent >= 0.5"
+    regions = measure.regionprops(a)
+    return np.where(np.isin(a, [r.label for r in regions if r.num_pixels > 1 and r.extent >= 0.5]), a, 0)
+
+
+LABELS = ("uint8", "int16", "int32")
+
+
+def _clear_border(a, buffer_size=0):
+    return segmentation.clear_border(a, min(buffer_size, min(a.shape) - 1))
+
+
+def _keep_largest(a, n=1, connectivity=None):
+    labels = ndi.label(a, ndi.generate_binary_structure(a.ndim, connectivity or a.ndim))[0]
+    sizes = np.bincount(labels.ravel())[1:]
+    return np.isin(labels, np.argsort(-sizes, kind="stable")[:n] + 1)
+
+
+def _remove_large(a, min_size, connectivity=1):
+    return a & ~morphology.remove_small_objects(a, max_size=min_size - 1, connectivity=connectivity)
+
+
 CASES = {
     "gaussian": Case(bigbia.filters.gaussian, {"sigma": 1.3}, _gaussian),
     "gaussian-reflect": Case(bigbia.filters.gaussian, {"sigma": 2, "mode": "reflect"}, _gaussian),
@@ -124,6 +161,10 @@ CASES = {
     "label": Case(bigbia.measure.label, {}, _label, ("bool", "uint8", "int16", "int32"), tasks=4.0),
     "label-faces": Case(bigbia.measure.label, {"connectivity": 1}, _label, ("bool", "uint8", "int32"), tasks=4.0),
     "label-background": Case(bigbia.measure.label, {"background": 5}, _label, ("uint8", "int16"), tasks=4.0),
+    "objects": Case(bigbia.measure.objects, {}, None, ("bool", "uint8", "int32"), tasks=4.0),
+    "objects-intensity": Case(
+        bigbia.measure.objects, {"connectivity": 1}, None, ("bool", "uint16", "float32"), "mask", tasks=5.0
+    ),
     "regionprops_table": Case(bigbia.measure.regionprops_table, {}, None, ("uint8", "int32"), "labels", tasks=1.2),
     **{
         name: Case(getattr(bigbia.morphology, name), {}, _morphology(name))
@@ -144,5 +185,60 @@ CASES = {
     "tophat-constant": Case(
         bigbia.morphology.white_tophat, {"footprint": 3, "mode": "constant"}, _morphology("white_tophat"), ("uint16",)
     ),
+    "remove_small_objects": Case(
+        bigbia.morphology.remove_small_objects,
+        {"max_size": 3},
+        morphology.remove_small_objects,
+        ("bool",),
+        tasks=4.0,
+    ),
+    "remove_small_objects-labels": Case(
+        bigbia.morphology.remove_small_objects,
+        {"max_size": 2},
+        morphology.remove_small_objects,
+        ("uint8", "int32"),
+        tasks=4.0,
+    ),
+    "remove_large_objects": Case(
+        bigbia.morphology.remove_large_objects, {"min_size": 4}, _remove_large, ("bool",), tasks=4.0
+    ),
+    "keep_largest": Case(bigbia.morphology.keep_largest, {"n": 2}, _keep_largest, ("bool",), tasks=4.0),
+    "remove_small_holes": Case(
+        bigbia.morphology.remove_small_holes,
+        {"max_size": 2, "connectivity": 1},
+        morphology.remove_small_holes,
+        ("bool",),
+        tasks=4.0,
+    ),
+    "fill_holes": Case(bigbia.morphology.fill_holes, {}, ndi.binary_fill_holes, ("bool",), tasks=4.0),
+    "clear_border": Case(
+        bigbia.segmentation.clear_border, {}, _clear_border, ("bool", "uint8", "int32"), tasks=4.0, dims=(1, 3)
+    ),
     "histogram": Case(bigbia.exposure.histogram, {}, None, ("uint8", "int16", "float32"), tasks=4.5),
+    "relabel_sequential": Case(bigbia.segmentation.relabel_sequential, {}, _relabel, LABELS, tasks=2.5),
+    "relabel-offset": Case(
+        bigbia.segmentation.relabel_sequential, {"offset": 7}, _relabel, ("uint16", "int32"), tasks=2.5
+    ),
+    "join_segmentations": Case(bigbia.segmentation.join_segmentations, {}, _join, LABELS, "labels", tasks=2.5),
+    "find_boundaries": Case(
+        bigbia.segmentation.find_boundaries, {}, segmentation.find_boundaries, ("bool", "uint8", "int16", "int32")
+    ),
+    "find_boundaries-inner": Case(
+        bigbia.segmentation.find_boundaries,
+        {"mode": "inner", "background": 5},
+        segmentation.find_boundaries,
+        ("uint8", "int16"),
+    ),
+    "find_boundaries-outer": Case(
+        bigbia.segmentation.find_boundaries, {"mode": "outer"}, segmentation.find_boundaries, ("bool", "uint8", "int32")
+    ),
+    "filter_labels": Case(
+        bigbia.segmentation.filter_labels,
+        {"condition": "num_pixels > 1 and extent >= 0.5"},
+        _filter,
+        LABELS,
+        "table",
+        tasks=2.5,
+        dims=(2, 3),
+    ),
 }

@@ -178,3 +178,35 @@ def test_a_result_opens_as_an_xarray_that_goes_on(tmp_path):
     blurred = bigbia.filters.gaussian(image.isel(z=slice(2, 8)), "0.5 um")
     expected = bigbia.filters.gaussian(data[2:8], (0.5, 1, 1))
     np.testing.assert_array_equal(blurred.values, expected)
+
+
+VOXELS = np.random.default_rng(1).integers(0, 500, (11, 17, 23)).astype("u2")
+
+
+def test_objects_and_their_labels_in_one_run(tmp_path):
+    mask, values = VOXELS > 400, VOXELS
+    stack = hyperstack(da.from_array(mask, chunks=5), "zyx")
+    table, labels = bigbia.measure.objects(
+        stack, hyperstack(da.from_array(values, chunks=4), "zyx"), return_labels=True
+    )
+    bigbia.save(tmp_path / "o.zarr", labels={"n": labels}, tables={"n": table})
+    expected = bigbia.measure.label(mask)
+    np.testing.assert_array_equal(zarr.open(tmp_path / "o.zarr/labels/n/0"), expected)
+    saved = pd.read_parquet(tmp_path / "o.zarr/tables/n.parquet")
+    pd.testing.assert_frame_equal(saved, bigbia.measure.regionprops_table(expected, values), check_exact=True)
+
+
+def test_a_table_and_the_labels_it_filters_are_measured_once(tmp_path, monkeypatch):
+    from bigbia.graph.group import Group
+
+    calls = []
+    write_part = Group.write_part
+    monkeypatch.setattr(Group, "write_part", lambda self, *args: (calls.append(1), write_part(self, *args)))
+    labels = bigbia.measure.label(hyperstack(da.from_array(VOXELS > 400, chunks=(11, 17, 12)), "zyx"))
+    table = bigbia.measure.regionprops_table(labels)
+    some = bigbia.segmentation.filter_labels(labels, table, "area > 2")
+    bigbia.save(tmp_path / "o.zarr", labels={"all": labels, "some": some}, tables={"n": table})
+    assert len(calls) == 2
+    assert len(pd.read_parquet(tmp_path / "o.zarr/tables/n.parquet")) == int(labels.max())
+    areas = bigbia.measure.regionprops_table(np.asarray(zarr.open(tmp_path / "o.zarr/labels/some/0")))["area"]
+    assert areas.min() > 2

@@ -152,6 +152,11 @@ def batches(indices: Sequence[Index], stage: Stage, step: str, count: int) -> It
         yield list(indices[i : i + size])
 
 
+def handed(stage: Stage) -> Stage:
+    """The stage, on a worker, for all its tasks there."""
+    return stage
+
+
 class Cluster:
     """Tasks on the workers of a distributed client."""
 
@@ -163,7 +168,8 @@ class Cluster:
         from distributed import as_completed
 
         count = max(1, sum(self.client.nthreads().values()))
-        shared = self.client.scatter(stage, broadcast=True, hash=False)
+        # The result of a task, not scattered data, which would be lost with the worker that holds it.
+        shared = self.client.submit(handed, stage, pure=False, retries=3)
         waiting = iter(batches(indices, stage, step, count))
         pending: dict[Any, int] = {}
 

@@ -42,17 +42,22 @@ _WORDS = {"and", "or", "not", "in", "is", "if", "else", "for", "lambda", "None",
 
 @dataclass(frozen=True)
 class Call:
-    """A step that calls an operator. `images` are the arguments that name steps."""
+    """A step that calls an operator. `images` and `tables` are the arguments that name steps."""
 
     op: str
     function: Callable
     arguments: dict[str, Any]
     images: frozenset[str]
+    tables: frozenset[str] = frozenset()
 
     @property
     def names(self) -> tuple[str, ...]:
         """The steps it reads."""
-        values = [v for k, v in self.arguments.items() if k in self.images]
+        return self.named(self.images | self.tables)
+
+    def named(self, words: frozenset[str]) -> tuple[str, ...]:
+        """The steps that some of its arguments name."""
+        values = [v for k, v in self.arguments.items() if k in words]
         flat = [w for v in values for w in (v if isinstance(v, list) else [v])]
         return tuple(w for w in flat if isinstance(w, str))
 
@@ -62,7 +67,9 @@ class Call:
                 return [resolve(v) for v in value]
             return steps[value] if isinstance(value, str) else value
 
-        arguments = {k: resolve(v) if k in self.images else copy.copy(v) for k, v in self.arguments.items()}
+        arguments = {
+            k: resolve(v) if k in self.images | self.tables else copy.copy(v) for k, v in self.arguments.items()
+        }
         return self.function(**arguments)
 
 
@@ -129,7 +136,10 @@ class Pipeline:
         return results
 
     def _evaluate(self, name: str, step: Step, results: dict[str, Any]) -> Any:
-        for other in step.names:
+        for other in step.named(step.tables) if isinstance(step, Call) else ():
+            if not is_table(results[other]):
+                raise ParameterError(f"{self.name}: step {name!r}: {other!r} is no table, a table is needed")
+        for other in step.named(step.images) if isinstance(step, Call) else step.names:
             if problem := _no_image(results[other]):
                 raise ParameterError(f"{self.name}: step {name!r}: {other!r} {problem}, an image is needed")
         try:
@@ -249,13 +259,14 @@ def _call(value: dict[str, Any]) -> Call:
         if word in parameters:
             _check_value(op, word, given, hints[word], parameters[word].default)
     images = frozenset(word for word in arguments if word in hints and kinds.takes_image(hints[word]))
-    return Call(op, function, arguments, images)
+    tables = frozenset(word for word in arguments if word in hints and kinds.takes_table(hints[word]))
+    return Call(op, function, arguments, images, tables)
 
 
 def _check_value(op: str, word: str, given: Any, hint: Any, default: Any) -> None:
     if given is None and default is None:
         return
-    if kinds.takes_image(hint):
+    if kinds.names_step(hint):
         if isinstance(given, str):
             if _STEP_NAME.fullmatch(given):
                 return

@@ -23,7 +23,7 @@ from bigbia.graph.group import Group
 from bigbia.graph.lazy import Lazy, lazy
 from bigbia.graph.reading import read_together
 from bigbia.graph.regions import Blocks, Node
-from bigbia.graph.stages import Stage
+from bigbia.graph.stages import Stage, stages_of
 
 CHUNK = {1: 1 << 18, 2: 512, 3: 128}  # voxels an axis of space, by how many there are
 LEVEL_BLOCK = 1 << 22  # voxels read at once to make a coarser level
@@ -264,6 +264,7 @@ def written_together(
     for output in outputs:
         passes.setdefault((output.array.dims, output.array.shape), []).append(output)
     stages: list[Stage] = []
+    before = {stage.token for stage in stages_of([o.image.node for o in outputs])}  # will be there anyway
     riding: dict[tuple[str, int], Rider] = {}
     for (dims, _), several in passes.items():
         grid = grid_for(several)
@@ -272,7 +273,9 @@ def written_together(
         mine = []
         for name, k, part in tables:
             over = [str(dims[a]) for a in image.over]
-            if (name, k) not in riding and part.stage.grid.shape == spatial.shape and list(part.where) == over:
+            fits = part.stage.grid.shape == spatial.shape and list(part.where) == over
+            rides = isinstance(part.stage, Group) and part.stage.rides
+            if (name, k) not in riding and fits and rides and part.stage.token not in before:
                 rider = Rider(part.stage.regridded(spatial), tuple(part.where[d] for d in over))
                 riding[name, k] = rider
                 mine.append(rider)

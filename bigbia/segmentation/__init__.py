@@ -1,0 +1,8 @@
+"""Segmentation: label images renumbered, joined, outlined, cleared and filtered. Named as in scikit-image."""
+
+from bigbia.segmentation.border import clear_border
+from bigbia.segmentation.boundaries import find_boundaries
+from bigbia.segmentation.filtering import filter_labels
+from bigbia.segmentation.relabel import join_segmentations, relabel_sequential
+
+__all__ = ["clear_border", "filter_labels", "find_boundaries", "join_segmentations", "relabel_sequential"]

@@ -1,0 +1,200 @@
+"""New numbers for labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from bigbia import hyperstack
+from bigbia.errors import BlockError, ParameterError
+from bigbia.graph.boxes import Box, describe
+from bigbia.graph.kinds import Image
+from bigbia.graph.lazy import Lazy, check_image, is_lazy, lazy
+from bigbia.graph.regions import Voxelwise
+from bigbia.graph.values import Meets, Numbers, Values, count_labels, counted, judged, negative, renumbered
+from bigbia.measure.properties import channel_name
+
+_HALF = 32  # bits of a pair for each of its two labels
+
+
+def relabel_sequential(label_field: Image, offset: int = 1, *, return_mapping: bool = False) -> Any:
+    """Number the labels of an image without gaps, in the order of their values.
+
+    Parameters
+    ----------
+    label_field : integer array, any number of axes; 0 is background and stays 0
+        All voxels of one value are one object, connected or not.
+    offset : int
+        The first number, 1 or more.
+    return_mapping : bool
+        Also return the table of old and new labels.
+
+    Returns
+    -------
+    labels : array of the same kind, shape and dtype
+    mapping : table, only with `return_mapping`
+        Columns ``label``, ``new_label``, in the order of the labels: a pandas DataFrame for a NumPy image, otherwise a
+        lazy dask.dataframe. With ``t`` and ``c`` for an image that has them.
+
+    Raises
+    ------
+    InputError : voxels that are not integers, an empty axis
+    ParameterError : an offset below 1, or beyond the image's dtype
+    BlockError : negative labels; when it is computed
+    RunError : the numbers do not fit the image's dtype; when it is computed, before any label is written
+
+    Notes
+    -----
+    The numbers of ``skimage.segmentation.relabel_sequential``, which returns (labels, forward map, inverse map), for
+    every chunking. Times and channels of a DataArray are numbered each by itself.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> bigbia.segmentation.relabel_sequential(np.array([0, 9, 9, 4, 0, 7]))
+    array([0, 3, 3, 1, 0, 2])
+    """
+    what = "segmentation.relabel_sequential"
+    check_image(label_field, what, "iu")
+    if isinstance(offset, bool) or not isinstance(offset, (int, np.integer)) or offset < 1:
+        raise ParameterError(f"{what}: offset={offset!r}: must be a whole number, 1 or more")
+    wider = f'convert it first, image.astype("{_wider(label_field.dtype)}")'
+    if offset > np.iinfo(label_field.dtype).max:
+        raise ParameterError(f"{what}: offset={offset} does not fit the image's {label_field.dtype}: {wider}")
+    numbers = Numbers(np.dtype(label_field.dtype), int(offset), what, wider)
+    if not return_mapping:
+        return renumbered(label_field, what, Meets(), numbers)
+    columns = Mapped(label_field.dtype.kind == "u" and label_field.dtype.itemsize == 8)
+    if not is_lazy(label_field):
+        labels, rows = judged(label_field, Meets(), numbers)
+        return labels, columns(rows)
+    from bigbia.graph.table import Part, TableGraph
+
+    source = lazy(label_field, what)
+    nodes, parts = [], []
+    for where, part in source.each():
+        group = counted([part.node], part.grid)
+        stage: Any = Values(group, group, Meets(), numbers)
+        nodes.append(stage.renumbered(part.node))
+        said = {k: channel_name(source.template, i) if k == "c" else i for k, i in where.items()}
+        parts.append(Part(stage, columns, said, where))
+    mapping = TableGraph(parts, source.live, {}).as_dataframe()
+    return source.like(source.joined(nodes), source.joined_chunks()), mapping
+
+
+def _wider(dtype: np.dtype) -> str:
+    return "uint64" if dtype.itemsize >= 4 else "uint32"
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """Rows -> the frame of old and new labels; int64, as in other tables, but for labels that do not fit it."""
+
+    unsigned: bool
+
+    def __call__(self, rows: Mapping[str, np.ndarray] | None) -> Any:
+        import pandas as pd
+
+        kind = np.uint64 if self.unsigned else np.int64
+        rows = rows or {"label": np.zeros(0, kind), "new": np.zeros(0, kind)}
+        return pd.DataFrame({"label": rows["label"].astype(kind), "new_label": rows["new"].astype(kind)})
+
+
+def join_segmentations(s1: Image, s2: Image, *, dtype: Literal["uint32", "uint64"] = "uint32") -> Any:
+    """Cut the objects of two label images at each other's borders.
+
+    Parameters
+    ----------
+    s1, s2 : arrays of integers or bool, of the same shape, any number of axes
+        0 is background. Lazy ones may be cut into blocks differently.
+    dtype : {"uint32", "uint64"}
+        Of the result.
+
+    Returns
+    -------
+    Label image of the same shape. Voxels with the same labels in both images are one object; background is what is
+    background in both. Objects are numbered from 1 by their label in `s1`, then in `s2`.
+
+    Raises
+    ------
+    InputError : floating-point or complex voxels, an empty axis
+    ParameterError : images of different shapes or axes
+    BlockError : negative labels, or labels of 2^32 and more; when it is computed
+    RunError : more objects than `dtype` has numbers; when it is computed, before any label is written
+
+    Notes
+    -----
+    The numbers of ``skimage.segmentation.join_segmentations`` for every chunking. Times and channels of a DataArray are
+    joined each by itself.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> bigbia.segmentation.join_segmentations(np.array([0, 0, 1, 1, 1]), np.array([0, 4, 4, 4, 2]))
+    array([0, 1, 3, 3, 2], dtype=uint32)
+    """
+    what = "segmentation.join_segmentations"
+    check_image(s1, f"{what}: s1", "biu")
+    check_image(s2, f"{what}: s2", "biu")
+    if dtype not in ("uint32", "uint64"):
+        raise ParameterError(f'{what}: dtype={dtype!r}: labels are "uint32" or "uint64"')
+    if hyperstack.is_hyperstack(s1) and hyperstack.is_hyperstack(s2) and s1.dims != s2.dims:
+        if set(s1.dims) != set(s2.dims):
+            raise ParameterError(f"{what}: s1 has axes {s1.dims}, s2 {s2.dims}: they must be of the same image")
+        s2 = s2.transpose(*s1.dims)
+    if s1.shape != s2.shape:
+        raise ParameterError(
+            f"{what}: s1 is {tuple(s1.shape)}, s2 is {tuple(s2.shape)}: they must be of the same image"
+        )
+    numbers = Numbers(np.dtype(dtype), 1, what, 'pass dtype="uint64"')
+    if not is_lazy(s1) and not is_lazy(s2):
+        box = tuple((0, n) for n in s1.shape)
+        return judged(_checked_pairs([s1, s2], box), Meets(), numbers)[0]
+    one, two = _alike(s1, s2, what)
+    nodes = []
+    for (_, a), (_, b) in zip(one.each(), two.each()):
+        group = counted([a.node, b.node], a.grid, count_pairs)
+        pairs = Voxelwise(_pairs, "pairs of labels", (a.node, b.node), np.dtype(np.uint64))
+        nodes.append(Values(group, group, Meets(), numbers).renumbered(pairs))
+    return one.like(one.joined(nodes), one.joined_chunks())
+
+
+def _alike(s1: Any, s2: Any, what: str) -> tuple[Lazy, Lazy]:
+    """Both as lazy images, cut as the first lazy one, with the live arrays and the coordinates of both."""
+    first = s1 if is_lazy(s1) else s2
+    like = lazy(first, what)
+    one, two = (lazy(s, what, like.chunks) for s in (s1, s2))
+    template = one.template if one.template is not None else two.template
+    live = {**one.live, **two.live}
+    return (
+        replace(one, template=template, live=live, chunks=like.chunks),
+        replace(two, template=template, live=live, chunks=like.chunks),
+    )
+
+
+def _pairs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    out = a.astype(np.uint64)
+    out <<= np.uint64(_HALF)
+    out |= b.astype(np.uint64, copy=False)
+    return out
+
+
+def _checked_pairs(blocks: Sequence[np.ndarray], box: Box) -> np.ndarray:
+    """The pairs of labels of a block, one number each; refuses labels that do not fit half of it."""
+    for name, block in zip(("s1", "s2"), blocks):
+        if block.dtype.kind == "i" and block.min() < 0:
+            raise BlockError(f"segmentation.join_segmentations: {name}: {negative(block.min(), box)}")
+        if block.dtype.itemsize == 8 and int(block.max()) >> _HALF:
+            raise BlockError(
+                f"segmentation.join_segmentations: {name}: label {block.max()} in the block {describe(box)} is 2^32 or "
+                f"more: number it first, relabel_sequential({name})"
+            )
+    return _pairs(*blocks)
+
+
+def count_pairs(blocks: Sequence[np.ndarray], box: Box, values: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """One row a pair of labels of the block."""
+    return count_labels([_checked_pairs(blocks, box)], box, values)
