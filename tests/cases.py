@@ -6,6 +6,7 @@ dtypes                      of the images it is tried on
 takes                       "image"; "labels": a label image and an intensity image; "mask": a mask and an intensity
                             image; "table": a label image and its table
 tasks                       most tasks a block of a big image
+empty                       whether an image without voxels has a result; else it is refused
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Case:
     takes: str = "image"
     tasks: float = 1.0
     dims: tuple[int, int] = (1, 4)
+    empty: bool = False
 
     def __call__(self, image: Any) -> Any:
         if self.takes == "labels":
@@ -158,9 +160,13 @@ CASES = {
         ("uint8", "uint16", "int16", "int32", "float32", "float64"),
         tasks=4.5,
     ),
-    "label": Case(bigbia.measure.label, {}, _label, ("bool", "uint8", "int16", "int32"), tasks=4.0),
-    "label-faces": Case(bigbia.measure.label, {"connectivity": 1}, _label, ("bool", "uint8", "int32"), tasks=4.0),
-    "label-background": Case(bigbia.measure.label, {"background": 5}, _label, ("uint8", "int16"), tasks=4.0),
+    "label": Case(bigbia.measure.label, {}, _label, ("bool", "uint8", "int16", "int32"), tasks=4.0, empty=True),
+    "label-faces": Case(
+        bigbia.measure.label, {"connectivity": 1}, _label, ("bool", "uint8", "int32"), tasks=4.0, empty=True
+    ),
+    "label-background": Case(
+        bigbia.measure.label, {"background": 5}, _label, ("uint8", "int16"), tasks=4.0, empty=True
+    ),
     "objects": Case(bigbia.measure.objects, {}, None, ("bool", "uint8", "int32"), tasks=4.0),
     "objects-intensity": Case(
         bigbia.measure.objects, {"connectivity": 1}, None, ("bool", "uint16", "float32"), "mask", tasks=5.0

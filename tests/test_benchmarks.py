@@ -78,3 +78,59 @@ def test_memory_is_that_of_the_measured_process_alone(monkeypatch):
     assert measure([sys.executable, "-c", "pass"], limit=60)["peak"] < 100 << 20
     assert measure([sys.executable, "-c", "bytearray(150 << 20)"], limit=60)["peak"] > 150 << 20
     assert len(held)
+
+
+@pytest.fixture(scope="module")
+def small_labels(tmp_path_factory):
+    """Both benchmarks of labelling, once, as small as they go: their folder of results."""
+    folder = tmp_path_factory.mktemp("labels")
+    places = ["--out", str(folder / "results"), "--data", str(folder / "data")]
+    labels = "--size=48 --chunk=24 --repeats=1 --kinds=percolation --peers=bigbia,skimage --limit=60"
+    scale = (
+        "--graph-size=64 --run-size=48 --block=16 --pathological=32 --pathological-block=16 --worst=spiral,rods-last"
+    )
+    for script, words in (("labels", labels), ("label_scale", f"{scale} --minutes=1")):
+        command = [sys.executable, str(MAIN_JOB.with_name(f"{script}.py")), *words.split(), *places]
+        run = subprocess.run(command, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr + run.stdout
+    return folder
+
+
+def test_labels_are_equal_and_measured(small_labels):
+    found = json.loads((small_labels / "results" / "labels.json").read_text())["kinds"]["percolation"]
+    assert found["equal"]["bigbia"]["labels_equal"]
+    assert found["equal"]["bigbia"]["voxels"] == 48**3
+    for several in [*found["runs"].values(), *found["alone"].values()]:
+        assert [r["finished"] for r in several] == [True]
+    objects = {r["told"]["objects"] for several in found["alone"].values() for r in several}
+    assert objects == {found["equal"]["bigbia"]["objects"]}
+    assert len(found["alone"]) == 3
+    assert all(n > 0 for several in found["cpu_ns_per_voxel"].values() for n in several)
+
+
+def test_labels_at_scale(small_labels):
+    found = json.loads((small_labels / "results" / "label_scale.json").read_text())
+    assert found["graph"]["blocks"] == 64
+    assert found["graph"]["tasks"] < 5 * 64
+    (run,) = found["run"]
+    assert run["told"]["voxels"] == 48**3
+    assert run["told"]["objects"] > 100
+    assert run["memory"]["first"] <= run["memory"]["peak"] <= run["peak"]
+    kinds = run["told"]["kinds"]
+    assert {"leaf", "pairs", "up1", "up2", "down1", "rows", "scan0", "numbers"} <= set(kinds)
+    assert run["told"]["scratch"] == sum(k["bytes"] for k in kinds.values()) > 0
+    assert run["told"]["message"]["bytes"] == max(
+        kinds[k]["largest"] for k in ("pairs", "up1", "up2", "down1", "down2")
+    )
+    assert run["told"]["surface"] == 48**3 - 46**3
+    assert [r["told"]["objects"] for r in found["pathological"]] == [1, 256]
+
+
+def test_files_of_labelling(small_labels):
+    texts = {p.name: p.read_text() for p in (small_labels / "results").iterdir()}
+    assert sorted(texts) == ["label_scale.json", "label_scale.md", "labels.json", "labels.md"]
+    for text in texts.values():
+        for word in (str(small_labels), str(MAIN_JOB.parents[1])):
+            assert word not in text
+    assert "| percolation | bigbia |" in texts["labels.md"]
+    assert not (small_labels / "data").exists()

@@ -24,8 +24,8 @@ def is_lazy(image: Any) -> bool:
     return isinstance(image, da.Array) or hyperstack.is_hyperstack(image)
 
 
-def check_image(image: Any, what: str, kinds: str = "biuf") -> None:
-    """Refuse what is not an image with voxels of a known kind, before anything is read."""
+def check_image(image: Any, what: str, kinds: str = "biuf", *, empty: bool = False) -> None:
+    """Refuse what is not an image with voxels of a known kind, before anything is read; without any, unless `empty`."""
     if not (isinstance(image, np.ndarray) or is_lazy(image)):
         raise InputError(f"{what}: needs a NumPy or Dask array or a DataArray, got {type(image).__name__}")
     hyperstack.check_axes(image)
@@ -51,7 +51,7 @@ def check_image(image: Any, what: str, kinds: str = "biuf") -> None:
     if image.dtype.itemsize > 8:
         raise InputError(f"{what}: {image.dtype} voxels are wider than 64 bits: convert with image.astype('float64')")
     for name, n in zip(hyperstack.axis_names(image), image.shape):
-        if n == 0:
+        if n == 0 and not empty:
             raise InputError(
                 f"{what}: {name if name.startswith('axis') else 'axis ' + name} is empty (shape {tuple(image.shape)}): nothing to do"
             )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
 from bigbia.errors import ParameterError
+from bigbia.graph import regions
 from bigbia.graph.kinds import Image
-from bigbia.graph.lazy import Lazy, check_image, is_lazy, lazy
+from bigbia.graph.lazy import check_image, is_lazy, lazy
 from bigbia.graph.merge import at_once
 from bigbia.graph.objects import Objects, check_connectivity, components_of, space_of
 from bigbia.graph.rank import Ranks, check_count
@@ -49,7 +51,7 @@ def label(
 
     Raises
     ------
-    InputError : floating-point or complex voxels, an empty axis
+    InputError : floating-point or complex voxels
     ParameterError : connectivity out of range
     RunError : more objects than `dtype` has numbers; when it is computed, before any label is written
 
@@ -73,7 +75,7 @@ def label(
     array([0, 1, 1, 0, 2], dtype=uint32)
     """
     what = "measure.label"
-    check_image(label_image, what, "biu")
+    check_image(label_image, what, "biu", empty=True)
     if over not in ("each", "all"):
         raise ParameterError(f'{what}: over={over!r}: "each" (time and channel by itself) or "all"')
     ndim = label_image.ndim if over == "all" else space_of(label_image)
@@ -87,15 +89,20 @@ def label(
         labels = paint(runs, np.arange(runs.count + 1, dtype=kind))
         return (labels, runs.count) if return_num else labels
     source = lazy(label_image, what)
-    if over == "all" or not source.over:
+    whole = replace(source, template=None) if over == "all" else source
+    chunks = None
+    if not label_image.size:
+        nodes: regions.Node = regions.Literal(np.zeros(source.shape, kind))
+        counts: regions.Node = regions.Literal(np.zeros([source.shape[i] for i in whole.over], np.int64))
+    elif not whole.over:
         stage = Ranks(components_of(source.node, source.grid, objects, "label"), kind)
-        labels = source.like(stage.labels())
-        count = Lazy(source.node, source.chunks, source.live).like_over(stage.count())
+        nodes, counts = stage.labels(), stage.count()
     else:
         stages = [Ranks(components_of(p.node, p.grid, objects, "label"), kind) for _, p in source.each()]
-        labels = source.like(source.joined([s.labels() for s in stages]), source.joined_chunks())
-        count = source.like_over(source.joined([s.count() for s in stages])) if return_num else None
-    return (labels, count) if return_num else labels
+        nodes, counts = (source.joined([one(s) for s in stages]) for one in (Ranks.labels, Ranks.count))
+        chunks = source.joined_chunks()
+    labels = source.like(nodes, chunks)
+    return (labels, whole.like_over(counts)) if return_num else labels
 
 
 def checked_dtype(dtype: Any, what: str) -> np.dtype:

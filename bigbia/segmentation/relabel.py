@@ -15,6 +15,7 @@ from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import Lazy, check_image, is_lazy, lazy
 from bigbia.graph.regions import Voxelwise
 from bigbia.graph.values import Meets, Numbers, Values, count_labels, counted, judged, negative, renumbered
+from bigbia.measure.components import checked_dtype
 from bigbia.measure.properties import channel_name
 
 _HALF = 32  # bits of a pair for each of its two labels
@@ -71,18 +72,24 @@ def relabel_sequential(label_field: Image, offset: int = 1, *, return_mapping: b
     if not is_lazy(label_field):
         labels, rows = judged(label_field, Meets(), numbers)
         return labels, columns(rows)
+    source = lazy(label_field, what)
+    nodes, stages = [], []
+    for _, part in source.each():
+        group = counted([part.node], part.grid)
+        stages.append(Values(group, group, Meets(), numbers))
+        nodes.append(stages[-1].renumbered(part.node))
+    return source.like(source.joined(nodes), source.joined_chunks()), _mapping(source, stages, columns)
+
+
+def _mapping(source: Lazy, stages: Sequence[Any], columns: Mapped | Joined) -> Any:
+    """The lazy table of the old and new labels of each time and channel."""
     from bigbia.graph.table import Part, TableGraph
 
-    source = lazy(label_field, what)
-    nodes, parts = [], []
-    for where, part in source.each():
-        group = counted([part.node], part.grid)
-        stage: Any = Values(group, group, Meets(), numbers)
-        nodes.append(stage.renumbered(part.node))
+    parts = []
+    for (where, _), stage in zip(source.each(), stages):
         said = {k: channel_name(source.template, i) if k == "c" else i for k, i in where.items()}
         parts.append(Part(stage, columns, said, where))
-    mapping = TableGraph(parts, source.live, {}).as_dataframe()
-    return source.like(source.joined(nodes), source.joined_chunks()), mapping
+    return TableGraph(parts, source.live, {}).as_dataframe()
 
 
 def _wider(dtype: np.dtype) -> str:
@@ -103,20 +110,47 @@ class Mapped:
         return pd.DataFrame({"label": rows["label"].astype(kind), "new_label": rows["new"].astype(kind)})
 
 
-def join_segmentations(s1: Image, s2: Image, *, dtype: Literal["uint32", "uint64"] = "uint32") -> Any:
+@dataclass(frozen=True)
+class Joined:
+    """Rows -> the frame of new labels and the two that each comes from."""
+
+    unsigned: bool
+
+    def __call__(self, rows: Mapping[str, np.ndarray] | None) -> Any:
+        import pandas as pd
+
+        rows = rows or {"label": np.zeros(0, np.uint64), "new": np.zeros(0, np.uint64)}
+        new = rows["new"].astype(np.uint64 if self.unsigned else np.int64)
+        s1, s2 = rows["label"] >> np.uint64(_HALF), rows["label"] & np.uint64((1 << _HALF) - 1)
+        return pd.DataFrame({"label": new, "s1": s1.astype(np.int64), "s2": s2.astype(np.int64)})
+
+
+def join_segmentations(
+    s1: Image,
+    s2: Image,
+    return_mapping: bool = False,
+    *,
+    dtype: Literal["uint8", "uint16", "uint32", "uint64"] = "uint32",
+) -> Any:
     """Cut the objects of two label images at each other's borders.
 
     Parameters
     ----------
     s1, s2 : arrays of integers or bool, of the same shape, any number of axes
         0 is background. Lazy ones may be cut into blocks differently.
-    dtype : {"uint32", "uint64"}
+    return_mapping : bool
+        Also return the table of labels and where they come from.
+    dtype : {"uint32", "uint64", "uint16", "uint8"}
         Of the result.
 
     Returns
     -------
-    Label image of the same shape. Voxels with the same labels in both images are one object; background is what is
-    background in both. Objects are numbered from 1 by their label in `s1`, then in `s2`.
+    labels : label image of the same shape
+        Voxels with the same labels in both images are one object; background is what is background in both. Objects
+        are numbered from 1 by their label in `s1`, then in `s2`.
+    mapping : table, only with `return_mapping`
+        Columns ``label``, ``s1``, ``s2``: a pandas DataFrame for NumPy images, otherwise a lazy dask.dataframe. With
+        ``t`` and ``c`` for images that have them.
 
     Raises
     ------
@@ -139,8 +173,7 @@ def join_segmentations(s1: Image, s2: Image, *, dtype: Literal["uint32", "uint64
     what = "segmentation.join_segmentations"
     check_image(s1, f"{what}: s1", "biu")
     check_image(s2, f"{what}: s2", "biu")
-    if dtype not in ("uint32", "uint64"):
-        raise ParameterError(f'{what}: dtype={dtype!r}: labels are "uint32" or "uint64"')
+    kind = checked_dtype(dtype, what)
     if hyperstack.is_hyperstack(s1) and hyperstack.is_hyperstack(s2) and s1.dims != s2.dims:
         if set(s1.dims) != set(s2.dims):
             raise ParameterError(f"{what}: s1 has axes {s1.dims}, s2 {s2.dims}: they must be of the same image")
@@ -149,17 +182,21 @@ def join_segmentations(s1: Image, s2: Image, *, dtype: Literal["uint32", "uint64
         raise ParameterError(
             f"{what}: s1 is {tuple(s1.shape)}, s2 is {tuple(s2.shape)}: they must be of the same image"
         )
-    numbers = Numbers(np.dtype(dtype), 1, what, 'pass dtype="uint64"')
+    numbers = Numbers(kind, 1, what, f'pass dtype="{_wider(kind)}"')
+    columns = Joined(kind == np.uint64)
     if not is_lazy(s1) and not is_lazy(s2):
         box = tuple((0, n) for n in s1.shape)
-        return judged(_checked_pairs([s1, s2], box), Meets(), numbers)[0]
+        labels, rows = judged(_checked_pairs([s1, s2], box), Meets(), numbers)
+        return (labels, columns(rows)) if return_mapping else labels
     one, two = _alike(s1, s2, what)
-    nodes = []
+    nodes, stages = [], []
     for (_, a), (_, b) in zip(one.each(), two.each()):
         group = counted([a.node, b.node], a.grid, count_pairs)
         pairs = Voxelwise(_pairs, "pairs of labels", (a.node, b.node), np.dtype(np.uint64))
-        nodes.append(Values(group, group, Meets(), numbers).renumbered(pairs))
-    return one.like(one.joined(nodes), one.joined_chunks())
+        stages.append(Values(group, group, Meets(), numbers))
+        nodes.append(stages[-1].renumbered(pairs))
+    joined = one.like(one.joined(nodes), one.joined_chunks())
+    return (joined, _mapping(one, stages, columns)) if return_mapping else joined
 
 
 def _alike(s1: Any, s2: Any, what: str) -> tuple[Lazy, Lazy]:

@@ -1,0 +1,48 @@
+"""A pytest plugin: scikit-image's own tests, with its functions replaced by ours on arrays cut into small blocks.
+
+    python -m pytest -p chunked_skimage --import-mode=importlib --chunk 2 FOLDER/test_ccomp.py FOLDER/test_label.py
+
+with `tests/` on PYTHONPATH. The files are not part of this repository: wheels of scikit-image up to 0.25 hold them, under
+`skimage/measure/tests` and `skimage/segmentation/tests`. `tests/test_skimage_own_tests.py` runs them where they are.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import dask.array as da
+import numpy as np
+
+
+def pytest_addoption(parser: Any) -> None:
+    parser.addoption("--chunk", type=int, default=2, help="voxels along each axis of a block")
+
+
+def pytest_configure(config: Any) -> None:
+    import skimage.measure
+    import skimage.measure._ccomp
+    import skimage.measure._label
+    import skimage.segmentation
+
+    import bigbia
+
+    size = config.getoption("--chunk")
+
+    def chunked(function: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            cut = [da.from_array(a, chunks=size) if isinstance(a, np.ndarray) else a for a in args]
+            words = {k: da.from_array(v, chunks=size) if isinstance(v, np.ndarray) else v for k, v in kwargs.items()}
+            result = function(*cut, **words)
+            if isinstance(result, tuple):
+                return tuple(r.compute(scheduler="sync") for r in result)
+            return result.compute(scheduler="sync")
+
+        return call
+
+    warnings.simplefilter("ignore")
+    label = chunked(bigbia.measure.label)
+    skimage.measure.label = skimage.measure._label.label = skimage.measure._label._label_bool = label
+    skimage.measure._ccomp.label_cython = label
+    for name in ("clear_border", "find_boundaries", "join_segmentations"):
+        setattr(skimage.segmentation, name, chunked(getattr(bigbia.segmentation, name)))

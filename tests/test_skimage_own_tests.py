@@ -1,0 +1,58 @@
+"""scikit-image's own tests of what we replace, every call cut into blocks; where its test files are at hand.
+
+BIGBIA_SKIMAGE_TESTS names the folder that holds `measure/tests` and `segmentation/tests`: that of an unpacked wheel of
+scikit-image 0.25 (0.26 has none).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+# What each file is allowed to fail: calls that mean something else here, all in docs/differences.md.
+OTHER = {
+    "measure/tests/test_ccomp.py": {"test_nd"},  # expects four axes to be refused
+    "measure/tests/test_label.py": set(),
+    "segmentation/tests/test_clear_border.py": {  # out=
+        "test_clear_border_non_binary_inplace",
+        "test_clear_border_non_binary_inplace_3d",
+        "test_clear_border_non_binary_out",
+        "test_clear_border_non_binary_out_3d",
+    },
+    "segmentation/tests/test_join.py": {"test_join_segmentations"},  # a table, not two maps
+    "segmentation/tests/test_boundaries.py": {"test_boundaries_constant_image"},  # mode="subpixel"
+}
+
+
+def folder() -> Path:
+    spec = find_spec("skimage")
+    assert spec is not None
+    return Path(os.environ.get("BIGBIA_SKIMAGE_TESTS", Path(spec.origin or "").parent))
+
+
+@pytest.mark.parametrize("file", OTHER)
+def test_scikit_image_s_own_tests(file, tmp_path):
+    path = folder() / file
+    if not path.exists():
+        pytest.skip("this scikit-image comes without its tests: set BIGBIA_SKIMAGE_TESTS to those of a wheel of 0.25")
+    chunk = "30" if path.name == "test_label.py" else "2"  # images of 128^3
+    words = ["-p", "chunked_skimage", "--import-mode=importlib", f"--chunk={chunk}", "-p", "no:cacheprovider", "-rA"]
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", *words, "-c", os.devnull, "--rootdir", str(path.parent), str(path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)])},
+        cwd=tmp_path,
+    )
+    passed = re.findall(r"^PASSED .*::(\w+)", run.stdout, re.MULTILINE)
+    failed = re.findall(r"^(?:FAILED|ERROR) .*::(\w+)", run.stdout, re.MULTILINE)
+    assert passed, run.stdout
+    assert set(failed) <= OTHER[file], run.stdout
