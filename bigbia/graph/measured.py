@@ -24,7 +24,7 @@ class Measured(Group):
         self.ranks = ranks
         carried = ranks.objects.rule.carried
         assert carried is not None
-        super().__init__("objects", [ranks.count()], [], ranks.grid, carried.summarise, carried.combine)
+        super().__init__("table of objects", [ranks.count()], [], ranks.grid, carried.summarise, carried.combine)
 
     def reads(self, step: str, index: Index) -> tuple[Sequence[Node], list[Box]]:
         return (), []

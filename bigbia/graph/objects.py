@@ -65,7 +65,7 @@ def components_of(node: Node, grid: Grid, objects: Objects, kind: str, inside: N
     if not objects.conditions and objects.carried is None:
         return before
     both = replace(objects, conditions=before.rule.conditions + objects.conditions)
-    return Components(before.node, before.grid, both.rule(node.shape), kind)
+    return Components(before.node, before.grid, both.rule(node.shape), f"{before.kind} + {kind}")
 
 
 def _found(node: Node, objects: Objects) -> Components | None:
