@@ -94,6 +94,45 @@ def test_adversaries(kind, chunks):
         np.testing.assert_array_equal(got, measure.label(whole, connectivity=connectivity))
 
 
+def merged(array, chunks, connectivity):
+    stage = Components(Literal(array), Grid.regular(array.shape, (chunks,) * array.ndim), Rule(connectivity))
+    for step, index in tasks(stage):
+        stage.task(step, index)
+    return stage
+
+
+RODS = np.broadcast_to((np.indices((64, 64)) % 2 == 0).all(axis=0)[:, :, None], (64, 64, 64))
+
+
+@pytest.mark.parametrize("kind", ["rods", "percolation", "spiral", "checkerboard"])
+@pytest.mark.parametrize("connectivity", [1, 3])
+def test_messages_are_bounded_by_the_surface(kind, connectivity):
+    """A record of the tree holds at most one name (some 40 bytes of it) for every second voxel of its box's surface."""
+    array = RODS if kind == "rods" else source(kind, (64, 64, 64)).read(((0, 64),) * 3)
+    stage = merged(array, 8, connectivity)
+    for level in (1, 2, 3):
+        surface = 6 * (8 << level) ** 2
+        for index in stage.indices(f"up{level}"):
+            for step in ("up", "down"):
+                size = stage.folder.file(rank.block_name(f"{step}{level}", index)).stat().st_size
+                assert size < 20 * surface + 1024
+
+
+def test_what_ends_nearby_does_not_climb_the_tree():
+    """Objects of two voxels across the cuts at the middle of every level: settled before."""
+    array = np.zeros((64, 64), bool)
+    array[3::8, 7::16] = array[3::8, 8::16] = True
+    array[7::16, 3::8] = array[8::16, 3::8] = True
+    stage = merged(array, 4, 1)
+    names = [
+        len(stage.folder.read(rank.block_name(f"up{level}", index), "leaf")["leaf"])
+        for level in (1, 2, 3, 4)
+        for index in stage.indices(f"up{level}")
+    ]
+    assert sum(names) == 0
+    assert measure.label(array, connectivity=1).max() > 50
+
+
 MASKS = [
     "bbbc007/masks/A9_p5d_(cropped_1).tif",
     "cells3d_nuclei/nuclei_label.tif",

@@ -114,11 +114,8 @@ class Components(Stage):
         if step == "leaf":
             return []
         if step == "done":
-            return (
-                [("down1", i) for i in self.indices("down1")]
-                if self.depth
-                else [("leaf", i) for i in [(0,) * len(self.grid.numblocks)]]
-            )
+            last = "down1" if self.depth else "leaf"
+            return [(last, i) for i in self.indices(last)]
         if step == "pairs":
             around = [
                 range(max(0, r.start - 1), min(n, r.stop + 1))
