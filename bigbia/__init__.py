@@ -29,6 +29,7 @@ _PUBLIC = {
     "hyperstack": "bigbia.hyperstack",
     "io": "bigbia.io",
     "measure": "bigbia.measure",
+    "metrics": "bigbia.metrics",
     "morphology": "bigbia.morphology",
     "open": "bigbia.io.opening:open",
     "save": "bigbia.run.save:save",
@@ -38,7 +39,7 @@ _PUBLIC = {
 __all__ = sorted([*_PUBLIC, "__version__"])
 
 if TYPE_CHECKING:  # so that editors and type checkers know the names
-    from bigbia import config, errors, exposure, filters, hyperstack, io, measure, morphology, segmentation  # noqa: F401
+    from bigbia import config, errors, exposure, filters, hyperstack, io, measure, metrics, morphology, segmentation  # noqa: F401
     from bigbia.graph.window import window  # noqa: F401
     from bigbia.io.opening import open  # noqa: F401
     from bigbia.run.explain import explain  # noqa: F401

@@ -3,8 +3,8 @@
 Case(function, params)      the operator and its arguments
 reference                   the same on a NumPy array, by SciPy or scikit-image; equal to the bit
 dtypes                      of the images it is tried on
-takes                       "image"; "labels": a label image and an intensity image; "mask": a mask and an intensity
-                            image; "table": a label image and its table
+takes                       "image"; "seed", "seed above": a seed image and the image; "labels": a label image and an
+                            intensity image; "mask": a mask and an intensity image; "table": a label image and its table
 tasks                       most tasks a block of a big image
 empty                       whether an image without voxels has a result; else it is refused
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from scipy import ndimage as ndi
-from skimage import filters, measure, morphology, segmentation
+from skimage import filters, measure, metrics, morphology, segmentation
 
 import bigbia
 
@@ -38,11 +38,20 @@ class Case:
     def __call__(self, image: Any) -> Any:
         if self.takes == "labels":
             return self.function(image, image, **self.params)
+        if self.takes.startswith("seed"):
+            return self.function(seed_of(image, self.takes), image, **self.params)
         if self.takes == "mask":
             return self.function(image > 20, image, **self.params)
         if self.takes == "table":
             return self.function(image, bigbia.measure.regionprops_table(image), **self.params)
         return self.function(image, **self.params)
+
+
+def seed_of(image: Any, where: str) -> Any:
+    """A seed image below an image by up to 30, or above it, whatever holds the values."""
+    if where == "seed":
+        return np.minimum(image, image - np.minimum(image, 30))
+    return np.maximum(image, image + np.minimum(30, 255 - image))
 
 
 def linear(dtype: np.dtype) -> np.dtype:
@@ -118,6 +127,12 @@ def _join(a):
     return segmentation.join_segmentations(wide, wide)
 
 
+def _contingency(a):
+    found = metrics.contingency_table(a, a).tocoo()
+    order = np.lexsort((found.col, found.row))
+    return np.stack([found.row, found.col, found.data.astype(np.int64)], axis=1)[order]
+
+
 def _filter(a, condition):
     assert condition == "num_pixels > 1 and extent >= 0.5"
     regions = measure.regionprops(a)
@@ -139,6 +154,35 @@ def _keep_largest(a, n=1, connectivity=None):
 
 def _remove_large(a, min_size, connectivity=1):
     return a & ~morphology.remove_small_objects(a, max_size=min_size - 1, connectivity=connectivity)
+
+
+def _edt(a, sampling=None, max_distance=np.inf):
+    """SciPy's, and inf where there is no background: it measures to a voxel outside the image then."""
+    out = np.full(a.shape, np.inf) if a.all() else ndi.distance_transform_edt(a, sampling=sampling)
+    return np.minimum(out, max_distance)
+
+
+def _isotropic(steps):
+    """scikit-image's isotropic morphology, with these distances: erosion and dilation one after another."""
+
+    def reference(a, radius, spacing=None):
+        for step in steps:
+            a = _edt(a != 0, spacing) > radius if step == "e" else _edt(a == 0, spacing) <= radius
+        return a
+
+    return reference
+
+
+def _reconstruction(takes):
+    def reference(a, connectivity=None, method="dilation"):
+        footprint = ndi.generate_binary_structure(a.ndim, connectivity or a.ndim)
+        return morphology.reconstruction(seed_of(a, takes).astype(float), a.astype(float), method, footprint)
+
+    return reference
+
+
+def _standing_out(name):
+    return lambda a, h: getattr(morphology, name)(a, h).astype(bool)
 
 
 CASES = {
@@ -246,5 +290,68 @@ CASES = {
         "table",
         tasks=2.5,
         dims=(2, 3),
+    ),
+    "local_maxima": Case(bigbia.morphology.local_maxima, {}, morphology.local_maxima, tasks=4.0),
+    "local_maxima-faces": Case(
+        bigbia.morphology.local_maxima,
+        {"connectivity": 1},
+        morphology.local_maxima,
+        ("bool", "int16", "float32"),
+        tasks=4.0,
+    ),
+    "local_minima": Case(
+        bigbia.morphology.local_minima, {}, morphology.local_minima, ("bool", "uint8", "int32", "float64"), tasks=4.0
+    ),
+    "contingency_table": Case(bigbia.metrics.contingency_table, {}, _contingency, LABELS, "labels", tasks=1.2),
+    "contingency_table-shares": Case(
+        bigbia.metrics.contingency_table,
+        {"normalize": True, "ignore_labels": [0, 5]},
+        None,
+        ("uint16", "int32"),
+        "labels",
+        tasks=1.2,
+    ),
+    "matching": Case(bigbia.metrics.matching, {}, None, ("bool", "uint8", "int32"), "mask", tasks=1.2),
+    "distance_transform_edt": Case(
+        bigbia.morphology.distance_transform_edt, {}, _edt, ("bool", "uint8", "int32"), tasks=4.5
+    ),
+    "distance_transform_edt-sampling": Case(
+        bigbia.morphology.distance_transform_edt, {"sampling": 3}, _edt, ("bool",), tasks=4.5
+    ),
+    "distance_transform_edt-clipped": Case(
+        bigbia.morphology.distance_transform_edt, {"max_distance": 2.5}, _edt, ("bool", "int32")
+    ),
+    "isotropic_erosion": Case(bigbia.morphology.isotropic_erosion, {"radius": 1.5}, _isotropic("e"), ("bool", "uint8")),
+    "isotropic_dilation": Case(bigbia.morphology.isotropic_dilation, {"radius": 2}, _isotropic("d"), ("bool", "uint8")),
+    "isotropic_opening": Case(
+        bigbia.morphology.isotropic_opening, {"radius": 1, "spacing": 1}, _isotropic("ed"), ("bool",)
+    ),
+    "isotropic_closing": Case(
+        bigbia.morphology.isotropic_closing, {"radius": 4, "spacing": 2}, _isotropic("de"), ("bool",)
+    ),
+    "expand_labels": Case(
+        bigbia.segmentation.expand_labels, {"distance": 2.5}, segmentation.expand_labels, ("uint8", "int16", "int32")
+    ),
+    "reconstruction": Case(
+        bigbia.morphology.reconstruction,
+        {"connectivity": 1},
+        _reconstruction("seed"),
+        ("uint8", "int16", "float32", "float64"),
+        "seed",
+        tasks=2.0,
+    ),
+    "reconstruction-erosion": Case(
+        bigbia.morphology.reconstruction,
+        {"method": "erosion"},
+        _reconstruction("seed above"),
+        ("uint8", "int32", "float32"),
+        "seed above",
+        tasks=2.0,
+    ),
+    "h_maxima": Case(
+        bigbia.morphology.h_maxima, {"h": 20}, _standing_out("h_maxima"), ("uint8", "int16", "float32"), tasks=3.5
+    ),
+    "h_minima": Case(
+        bigbia.morphology.h_minima, {"h": 2.5}, _standing_out("h_minima"), ("uint8", "uint16", "float64"), tasks=3.5
     ),
 }

@@ -183,7 +183,14 @@ def test_threads_agree(case):
 def test_every_public_operator_has_a_case():
     public = {
         f"{m.__name__}.{n}"
-        for m in (bigbia.filters, bigbia.measure, bigbia.morphology, bigbia.exposure, bigbia.segmentation)
+        for m in (
+            bigbia.filters,
+            bigbia.measure,
+            bigbia.metrics,
+            bigbia.morphology,
+            bigbia.exposure,
+            bigbia.segmentation,
+        )
         for n in m.__all__
     }
     tried = {f"{c.function.__module__.rsplit('.', 1)[0]}.{c.function.__name__}" for c in cases.CASES.values()}

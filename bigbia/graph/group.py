@@ -37,7 +37,7 @@ class Group(Stage):
 
     block_steps = frozenset({"part"})
     rides = True  # can be summarised in the pass of another stage that reads the same voxels
-    steps = ("part", "gather", "bounds", "rows", "done")
+    steps: tuple[str, ...] = ("part", "gather", "bounds", "rows", "done")
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Group(Stage):
                 block_name("gather", index), self._joined([block_name("part", i) for i in self.members(index[0])])
             )
         elif step == "bounds":
-            self.folder.write("bounds", {"edge": self._bounds()})
+            self.folder.write("bounds", self._bounds())
         elif step == "rows":
             self.folder.write(block_name("rows", index), self._range(index[0]))
         else:
@@ -142,35 +142,45 @@ class Group(Stage):
         starts = np.flatnonzero(np.append(True, label[1:] != label[:-1])) if len(label) else label
         return self.combine(rows, starts) if len(starts) else rows
 
-    def _bounds(self) -> np.ndarray:
+    def _bounds(self) -> dict[str, np.ndarray]:
         """The labels at which all label ranges but the first begin, from an even sample of each gather's labels.
 
-        Of the labels' own dtype: uint64 fits no other.
+        And which gathers have any, with their first and last label. Of the labels' own dtype: uint64 fits no other.
         """
-        labels, weights = [], []
+        labels, weights, filled, ends = [], [], [], []
         for i in range(self.gathers):
             label = self.folder.read(block_name("gather", (i,)), "label")["label"]
             if len(label):
+                filled.append(i)
+                ends.append(label[[0, -1]])
                 at = np.unique(np.linspace(0, len(label) - 1, min(SAMPLES, len(label))).astype(int))
                 labels.append(label[at])
                 weights.append(np.full(len(at), len(label) / len(at)))
+        which = {"gather": np.array(filled, np.int64), "ends": np.array(ends, label.dtype).reshape(-1, 2)}
         if not labels:
-            return np.ones(self.partitions - 1, label.dtype)
+            return which | {"edge": np.ones(self.partitions - 1, label.dtype)}
         label, weight = np.concatenate(labels), np.concatenate(weights)
         order = np.argsort(label, kind="stable")
         label, share = label[order], np.cumsum(weight[order])
         inner = [np.searchsorted(share, share[-1] * k / self.partitions) for k in range(1, self.partitions)]
-        return label[np.array(inner, np.int64)]
+        return which | {"edge": label[np.array(inner, np.int64)]}
 
     def edges(self) -> np.ndarray:
         """The labels at which all partitions but the first begin, ascending."""
-        return self.folder.read("bounds")["edge"]
+        return self.folder.read("bounds", "edge")["edge"]
 
     def _range(self, i: int) -> Rows:
-        edges = self.edges()
+        bounds = self.folder.read("bounds")
+        edges, ends = bounds["edge"], bounds["ends"]
         first = edges[i - 1] if i > 0 else None
         last = edges[i] if i < len(edges) else None
-        return self._joined([block_name("gather", (j,)) for j in range(self.gathers)], first, last)
+        overlaps = np.ones(len(ends), bool)
+        if first is not None:
+            overlaps &= ends[:, 1] >= first
+        if last is not None:
+            overlaps &= ends[:, 0] < last
+        gathers = bounds["gather"][overlaps].tolist() or [0]  # an empty one still says which columns there are
+        return self._joined([block_name("gather", (j,)) for j in gathers], first, last)
 
     def partition(self, i: int) -> Rows:
         """The rows of one range of labels."""

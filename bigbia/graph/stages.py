@@ -78,6 +78,9 @@ class Stage:
         """What a step does, for a progress bar."""
         return self.kind if len(self.block_steps) == 1 else f"{self.kind}: {step}"
 
+    def stop(self) -> None:
+        """End what is under way elsewhere: only a step that drives tasks of its own has anything to end."""
+
     # -- what is the same for all
     def task(self, step: str, index: Index, blocks: Blocks | None = None) -> None:
         """Run one task, unless the whole stage is done already."""

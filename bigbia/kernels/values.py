@@ -48,7 +48,7 @@ def replaced(
     width = labels.shape[-1] if labels.ndim else 1
     most = flat.dtype.type(np.iinfo(labels.dtype).max)
     names = np.ascontiguousarray(old, _native(labels)).view(flat.dtype)
-    pair = (_readonly(names), _readonly(new.view(f"u{new.dtype.itemsize}")))  # bits are copied, whatever they mean
+    pair = (readonly(names), readonly(new.view(f"u{new.dtype.itemsize}")))  # bits are copied, whatever they mean
     at = _replace(flat, width, *pair, most, strict, out.view(pair[1].dtype))
     place = None if at < 0 else tuple(int(i) for i in np.unravel_index(at, labels.shape))
     return out.reshape(labels.shape), place
@@ -57,7 +57,7 @@ def replaced(
 def boundaries(labels: np.ndarray, connectivity: int, mode: str, background: int) -> np.ndarray:
     """Where voxels of one value meet others, as `skimage.segmentation.find_boundaries`, over all axes; bool."""
     data = np.ascontiguousarray(labels.view(np.uint8) if labels.dtype == bool else labels, _native(labels))
-    lines = _readonly(data.reshape(-1, data.shape[-1]))
+    lines = readonly(data.reshape(-1, data.shape[-1]))
     lead = np.array(data.shape[:-1], np.int64)
     out = np.zeros(lines.shape, np.uint8)
     near = np.array([o for o in _offsets(labels.ndim) if 0 < np.abs(o).sum() <= connectivity], np.int64)
@@ -83,10 +83,10 @@ def _native(labels: np.ndarray) -> np.dtype:
 def _unsigned(labels: np.ndarray) -> np.ndarray:
     """The voxels in a row as unsigned numbers, of which kernels know no others."""
     flat = np.ascontiguousarray(labels, _native(labels)).reshape(-1)
-    return _readonly(flat.view(f"u{flat.dtype.itemsize}"))
+    return readonly(flat.view(f"u{flat.dtype.itemsize}"))
 
 
-def _readonly(array: np.ndarray) -> np.ndarray:
+def readonly(array: np.ndarray) -> np.ndarray:
     array = np.ascontiguousarray(array).view()
     array.flags.writeable = False
     return array
@@ -168,7 +168,7 @@ def _replace(labels, width, old, new, most, strict, out):
 
 
 @_njit
-def _neighbour(i, place, lead, offset):
+def neighbour(i, place, lead, offset):
     """The line beside line i, -1 beyond the image."""
     k = 0
     for a in range(lead.size):
@@ -180,7 +180,7 @@ def _neighbour(i, place, lead, offset):
 
 
 @_njit
-def _unravel(i, lead, place):
+def unravel(i, lead, place):
     rest = i
     for a in range(lead.size - 1, -1, -1):
         place[a] = rest % lead[a]
@@ -192,9 +192,9 @@ def _differ(labels, lead, later, out):
     n, m = labels.shape
     place = np.empty(lead.size, np.int64)
     for i in range(n):
-        _unravel(i, lead, place)
+        unravel(i, lead, place)
         for q in range(later.shape[0]):
-            k = _neighbour(i, place, lead, later[q])
+            k = neighbour(i, place, lead, later[q])
             if k < 0:
                 continue
             dx = later[q, lead.size]
@@ -214,9 +214,9 @@ def _apart(labels, lead, around, background, top, out):
     place = np.empty(lead.size, np.int64)
     beside = np.empty(around.shape[0], np.int64)
     for i in range(n):
-        _unravel(i, lead, place)
+        unravel(i, lead, place)
         for q in range(around.shape[0]):
-            beside[q] = _neighbour(i, place, lead, around[q])
+            beside[q] = neighbour(i, place, lead, around[q])
         for j in range(m):
             v = labels[i, j]
             if not out[i, j] or v == background:

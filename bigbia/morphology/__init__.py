@@ -1,6 +1,9 @@
-"""Morphology: footprints on masks and images, objects and holes. Named as in scikit-image."""
+"""Morphology: footprints on masks and images, objects and holes, extrema. Named as in scikit-image."""
 
 from bigbia.morphology.basic import closing, dilation, erosion, opening, white_tophat
+from bigbia.morphology.distance import distance_transform_edt
+from bigbia.morphology.extrema import local_maxima, local_minima
+from bigbia.morphology.isotropic import isotropic_closing, isotropic_dilation, isotropic_erosion, isotropic_opening
 from bigbia.morphology.objects import (
     fill_holes,
     keep_largest,
@@ -8,14 +11,25 @@ from bigbia.morphology.objects import (
     remove_small_holes,
     remove_small_objects,
 )
+from bigbia.morphology.reconstruction import h_maxima, h_minima, reconstruction
 
 __all__ = [
     "closing",
     "dilation",
+    "distance_transform_edt",
     "erosion",
     "fill_holes",
+    "h_maxima",
+    "h_minima",
+    "isotropic_closing",
+    "isotropic_dilation",
+    "isotropic_erosion",
+    "isotropic_opening",
     "keep_largest",
+    "local_maxima",
+    "local_minima",
     "opening",
+    "reconstruction",
     "remove_large_objects",
     "remove_small_holes",
     "remove_small_objects",

@@ -129,6 +129,7 @@ class Threads:
                 pending = _collect(pending, advance)
         except BaseException:
             stop.set()
+            stage.stop()
             wait(pending)  # what is running finishes, so that nothing is written after the error
             raise
 
@@ -200,6 +201,7 @@ class Cluster:
                 future.release()
                 submit()
         except BaseException:
+            stage.stop()
             self.client.cancel(list(running.futures))
             raise
 

@@ -2,7 +2,15 @@
 
 from bigbia.segmentation.border import clear_border
 from bigbia.segmentation.boundaries import find_boundaries
+from bigbia.segmentation.expand import expand_labels
 from bigbia.segmentation.filtering import filter_labels
 from bigbia.segmentation.relabel import join_segmentations, relabel_sequential
 
-__all__ = ["clear_border", "filter_labels", "find_boundaries", "join_segmentations", "relabel_sequential"]
+__all__ = [
+    "clear_border",
+    "expand_labels",
+    "filter_labels",
+    "find_boundaries",
+    "join_segmentations",
+    "relabel_sequential",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -13,12 +13,11 @@ from bigbia.errors import BlockError, ParameterError
 from bigbia.graph.boxes import Box, describe
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import Lazy, check_image, is_lazy, lazy
+from bigbia.graph.pairs import HALF, alike, paired
 from bigbia.graph.regions import Voxelwise
 from bigbia.graph.values import Meets, Numbers, Values, count_labels, counted, judged, negative, renumbered
 from bigbia.measure.components import checked_dtype
 from bigbia.measure.properties import channel_name
-
-_HALF = 32  # bits of a pair for each of its two labels
 
 
 def relabel_sequential(label_field: Image, offset: int = 1, *, return_mapping: bool = False) -> Any:
@@ -121,7 +120,7 @@ class Joined:
 
         rows = rows or {"label": np.zeros(0, np.uint64), "new": np.zeros(0, np.uint64)}
         new = rows["new"].astype(np.uint64 if self.unsigned else np.int64)
-        s1, s2 = rows["label"] >> np.uint64(_HALF), rows["label"] & np.uint64((1 << _HALF) - 1)
+        s1, s2 = rows["label"] >> np.uint64(HALF), rows["label"] & np.uint64((1 << HALF) - 1)
         return pd.DataFrame({"label": new, "s1": s1.astype(np.int64), "s2": s2.astype(np.int64)})
 
 
@@ -188,35 +187,15 @@ def join_segmentations(
         box = tuple((0, n) for n in s1.shape)
         labels, rows = judged(_checked_pairs([s1, s2], box), Meets(), numbers)
         return (labels, columns(rows)) if return_mapping else labels
-    one, two = _alike(s1, s2, what)
+    one, two = alike(s1, s2, what)
     nodes, stages = [], []
     for (_, a), (_, b) in zip(one.each(), two.each()):
         group = counted([a.node, b.node], a.grid, count_pairs)
-        pairs = Voxelwise(_pairs, "pairs of labels", (a.node, b.node), np.dtype(np.uint64))
+        pairs = Voxelwise(paired, "pairs of labels", (a.node, b.node), np.dtype(np.uint64))
         stages.append(Values(group, group, Meets(), numbers))
         nodes.append(stages[-1].renumbered(pairs))
     joined = one.like(one.joined(nodes), one.joined_chunks())
     return (joined, _mapping(one, stages, columns)) if return_mapping else joined
-
-
-def _alike(s1: Any, s2: Any, what: str) -> tuple[Lazy, Lazy]:
-    """Both as lazy images, cut as the first lazy one, with the live arrays and the coordinates of both."""
-    first = s1 if is_lazy(s1) else s2
-    like = lazy(first, what)
-    one, two = (lazy(s, what, like.chunks) for s in (s1, s2))
-    template = one.template if one.template is not None else two.template
-    live = {**one.live, **two.live}
-    return (
-        replace(one, template=template, live=live, chunks=like.chunks),
-        replace(two, template=template, live=live, chunks=like.chunks),
-    )
-
-
-def _pairs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    out = a.astype(np.uint64)
-    out <<= np.uint64(_HALF)
-    out |= b.astype(np.uint64, copy=False)
-    return out
 
 
 def _checked_pairs(blocks: Sequence[np.ndarray], box: Box) -> np.ndarray:
@@ -224,12 +203,12 @@ def _checked_pairs(blocks: Sequence[np.ndarray], box: Box) -> np.ndarray:
     for name, block in zip(("s1", "s2"), blocks):
         if block.dtype.kind == "i" and block.min() < 0:
             raise BlockError(f"segmentation.join_segmentations: {name}: {negative(block.min(), box)}")
-        if block.dtype.itemsize == 8 and int(block.max()) >> _HALF:
+        if block.dtype.itemsize == 8 and int(block.max()) >> HALF:
             raise BlockError(
                 f"segmentation.join_segmentations: {name}: label {block.max()} in the block {describe(box)} is 2^32 or "
                 f"more: number it first, relabel_sequential({name})"
             )
-    return _pairs(*blocks)
+    return paired(*blocks)
 
 
 def count_pairs(blocks: Sequence[np.ndarray], box: Box, values: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
