@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import dask
@@ -8,16 +10,26 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
-    "default", deadline=None, suppress_health_check=list(HealthCheck), max_examples=25, print_blob=True
+    "default", deadline=None, suppress_health_check=list(HealthCheck), max_examples=15, print_blob=True
 )
 settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=400)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+def memory_folder() -> str | None:
+    """A file system in memory, where there is one with room: blocks of one voxel make very many small files."""
+    folder = Path("/dev/shm")
+    roomy = folder.is_dir() and os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > 2 << 30
+    return str(folder) if roomy else None
+
+
 @pytest.fixture(autouse=True)
-def scratch(tmp_path_factory):
+def scratch():
     """Each test has a scratch folder of its own, so that none finds what another left."""
-    with dask.config.set({"bigbia.scratch": str(tmp_path_factory.mktemp("scratch"))}):
+    with (
+        tempfile.TemporaryDirectory(prefix="bigbia-test-", dir=memory_folder(), ignore_cleanup_errors=True) as folder,
+        dask.config.set({"bigbia.scratch": folder}),
+    ):
         yield
 
 
