@@ -265,7 +265,7 @@ def written(results: dict[str, Any]) -> list[str]:
         "",
         "Of the mask in memory, in a process that has labelled a part of it before: no codec, no import, no compiler. "
         f"bigbia's is the whole distributed labelling with {asked['threads']} threads: the lazy array, its stages with "
-        "all that they write to scratch, every label painted into an array; CPU time is that of all threads together. "
+        "all that they write to scratch, every block of labels painted; CPU time is that of all threads together. "
         "Ratios are those within each turn.",
         "",
         *report.table(alone_head, [alone_row(k, t, found) for k, found in kinds.items() for t in found["alone"]]),
