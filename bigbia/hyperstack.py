@@ -303,6 +303,19 @@ def voxel_size(image: Any) -> dict[str, float] | None:
     return out or None
 
 
+def voxel_size_in(name: str, image: Any, what: str, shown: str) -> tuple[tuple[float, ...], str]:
+    """Size of a voxel along each spatial axis in a unit that was asked for, and the unit. `shown`: as the user typed."""
+    wanted = known_unit(name, shown)
+    sizes, own = voxel_size(image), unit(image)
+    if sizes is None or own is None:
+        raise ParameterError(
+            f"{what}: {shown}: the image has no voxel size: "
+            'open it with voxel_size="0.29, 0.26, 0.26 um", or give numbers'
+        )
+    names = axis_names(image)
+    return tuple(convert(sizes[names[a]], own, wanted) for a in spatial_axes(image)), wanted
+
+
 def unit(image: Any) -> str | None:
     """The unit of the voxel size, by its OME name ("micrometer"); that of the last axis where they differ."""
     if not is_hyperstack(image):

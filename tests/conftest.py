@@ -33,6 +33,16 @@ def scratch():
         yield
 
 
+@pytest.fixture(params=["one partition", "many partitions"])
+def partitions(request, monkeypatch):
+    """Tables in one partition, and in as many as there can be."""
+    from bigbia.graph import group
+
+    if request.param == "many partitions":
+        monkeypatch.setattr(group, "VOXELS_A_PARTITION", 37)
+        monkeypatch.setattr(group, "GATHER", 3)
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of real images; tests that need it are skipped where it is absent."""

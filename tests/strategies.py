@@ -35,6 +35,17 @@ def chunkings(draw, shape):
     return tuple(draw(cuts(n)) for n in shape)
 
 
+def random_cuts(rng, n):
+    """The same by a generator of NumPy, for loops over thousands of cases."""
+    kind = rng.integers(0, 4)
+    if kind == 0:
+        return (n,)
+    if kind == 1 and n < 30:
+        return (1,) * n
+    places = sorted(set(rng.integers(1, n, rng.integers(0, 6)).tolist())) if n > 1 else []
+    return tuple(np.diff([0, *places, n]).tolist())
+
+
 def image(kind: str, shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
     """A deterministic image of a kind."""
     rng = np.random.default_rng(seed)

@@ -14,9 +14,8 @@ import pytest
 from cases import _edt
 from scipy import ndimage as ndi
 from skimage import segmentation
-from strategies import KINDS, image
+from strategies import KINDS, image, random_cuts
 from test_contract import Array, forbidden
-from test_label import random_cuts
 
 import bigbia
 from bigbia.errors import BigbiaError, BigbiaWarning

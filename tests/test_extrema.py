@@ -9,9 +9,8 @@ import pytest
 import tifffile
 from scipy import ndimage as ndi
 from skimage import morphology as skimage_morphology
-from strategies import KINDS, image
-from test_contract import Array
-from test_label import random_cuts
+from strategies import KINDS, image, random_cuts
+from test_contract import Array, forbidden
 
 import bigbia
 from bigbia.errors import BigbiaError, BigbiaWarning, BlockError
@@ -28,10 +27,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:maxima can't exist:UserWarning"),
     pytest.mark.filterwarnings("ignore:morphology.local_.*allow_borders=False:UserWarning"),
 ]
-
-
-def forbidden(dsk, keys, **kwargs):
-    raise AssertionError("computed while building")
 
 
 def random_image(rng, most_dims=5):

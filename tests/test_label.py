@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from cases import canonical
 from skimage import measure
-from strategies import KINDS, image
+from strategies import KINDS, image, random_cuts
 
 import bigbia
 from bigbia.graph import rank
@@ -19,16 +19,6 @@ from bigbia.graph.rank import Ranks
 from bigbia.graph.regions import Literal
 from bigbia.graph.stages import tasks
 from bigbia.io.synthetic import source
-
-
-def random_cuts(rng, n):
-    kind = rng.integers(0, 4)
-    if kind == 0:
-        return (n,)
-    if kind == 1 and n < 30:
-        return (1,) * n
-    places = sorted(set(rng.integers(1, n, rng.integers(0, 6)).tolist())) if n > 1 else []
-    return tuple(np.diff([0, *places, n]).tolist())
 
 
 def labelled(array, grid, connectivity, background=0):

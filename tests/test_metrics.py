@@ -12,9 +12,8 @@ import pandas as pd
 import pytest
 import tifffile
 from skimage import metrics as skimage_metrics
-from strategies import KINDS, image
-from test_contract import Array
-from test_label import random_cuts
+from strategies import KINDS, image, random_cuts
+from test_contract import Array, forbidden
 
 import bigbia
 from bigbia import metrics
@@ -30,17 +29,6 @@ from bigbia.metrics.matching import Matched, scores
 from bigbia.metrics.overlap import Overlaps, Shares, count_pairs
 
 MOST = 2**32 - 1
-
-
-def forbidden(dsk, keys, **kwargs):
-    raise AssertionError("computed while building")
-
-
-@pytest.fixture(params=["one partition", "many partitions"])
-def partitions(request, monkeypatch):
-    if request.param == "many partitions":
-        monkeypatch.setattr(group, "VOXELS_A_PARTITION", 37)
-        monkeypatch.setattr(group, "GATHER", 3)
 
 
 def random_pair(rng):

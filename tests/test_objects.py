@@ -11,9 +11,8 @@ import pandas as pd
 import pytest
 from scipy import ndimage as ndi
 from skimage import measure, morphology, segmentation
-from strategies import KINDS, image
+from strategies import KINDS, image, random_cuts
 from test_contract import Array
-from test_label import random_cuts
 
 import bigbia
 from bigbia.errors import BigbiaError

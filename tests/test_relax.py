@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from scipy import ndimage as ndi
 from skimage import morphology
+from strategies import random_cuts
 from test_contract import Array
-from test_label import random_cuts
 
 import bigbia
 from bigbia.errors import BigbiaError, BigbiaWarning

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from skimage import segmentation as skimage_segmentation
-from strategies import KINDS, image
+from strategies import KINDS, image, random_cuts
+from test_contract import forbidden
 
 import bigbia
 from bigbia import segmentation
 from bigbia.errors import BigbiaError, BlockError, InputError, ParameterError, RunError
-from bigbia.graph import group, values
+from bigbia.graph import values
 from bigbia.graph.boxes import Grid
 from bigbia.graph.conditions import Largest, Size
 from bigbia.graph.dask import from_source
@@ -27,20 +28,6 @@ from bigbia.kernels import values as kernels
 from bigbia.segmentation.condition import parse
 
 measure_table = bigbia.measure.regionprops_table
-
-
-def forbidden(dsk, keys, **kwargs):
-    raise AssertionError("computed while building")
-
-
-def random_cuts(rng, n):
-    kind = rng.integers(0, 4)
-    if kind == 0:
-        return (n,)
-    if kind == 1 and n < 30:
-        return (1,) * n
-    places = sorted(set(rng.integers(1, n, rng.integers(0, 6)).tolist())) if n > 1 else []
-    return tuple(np.diff([0, *places, n]).tolist())
 
 
 def random_labels(rng, dtype=None):
@@ -79,13 +66,6 @@ def rank(array, offset=1):
     names = np.unique(array[array > 0])
     numbers = np.arange(len(names), dtype=np.uint64) + np.uint64(offset)
     return np.where(array > 0, np.append(numbers, np.uint64(0))[np.searchsorted(names, array)], 0).astype(array.dtype)
-
-
-@pytest.fixture(params=["one partition", "many partitions"])
-def partitions(request, monkeypatch):
-    if request.param == "many partitions":
-        monkeypatch.setattr(group, "VOXELS_A_PARTITION", 37)
-        monkeypatch.setattr(group, "GATHER", 3)
 
 
 # ---- relabel_sequential ----------------------------------------------------------------------------------------------

@@ -268,14 +268,10 @@ class Components(Stage):
 
     def _changes(self, block: Index, down: Rows) -> dict[str, np.ndarray]:
         """Which of a block's components belong to an object of another name, and that name; 0: to one dropped."""
-        if self.depth:
-            short = touching.short_list(self, block)
-            which, names = (short[k][short["last"] > 0] for k in ("member", "edge"))
-            final = renamed(names, down["old"], down["new"])
-            if self.depth > 1:
-                final = renamed(final, *near.read(self, near.group_of(block)))
-        else:
-            which = names = final = NONE
+        which, names = self.shared_names(block)
+        final = renamed(names, down["old"], down["new"])
+        if self.depth > 1:
+            final = renamed(final, *near.read(self, near.group_of(block)))
         if self.rule.conditions:
             # those that nothing touches were complete here
             rows = self.block_rows(block)

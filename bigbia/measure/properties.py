@@ -153,17 +153,7 @@ def voxel_sizes(spacing: Any, image: Any, what: str) -> tuple[tuple[float, ...] 
         return None, ""
     axes = hyperstack.spatial_axes(image)
     if isinstance(spacing, str):
-        from bigbia.units import convert, known_unit
-
-        wanted = known_unit(spacing, f"spacing={spacing!r}")
-        sizes, own = hyperstack.voxel_size(image), hyperstack.unit(image)
-        if sizes is None or own is None:
-            raise ParameterError(
-                f"{what}: spacing={spacing!r}: the image has no voxel size: "
-                'open it with voxel_size="0.29, 0.26, 0.26 um", or give numbers'
-            )
-        names = hyperstack.axis_names(image)
-        return tuple(convert(sizes[names[a]], own, wanted) for a in axes), wanted
+        return hyperstack.voxel_size_in(spacing, image, what, f"spacing={spacing!r}")
     given = [float(spacing)] * len(axes) if np.ndim(spacing) == 0 else [float(s) for s in spacing]
     if len(given) != len(axes) or not all(s > 0 for s in given):
         raise ParameterError(f"{what}: spacing={spacing!r}: give 1 or {len(axes)} positive numbers, or a unit")

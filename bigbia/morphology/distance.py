@@ -18,7 +18,7 @@ from bigbia.graph.lazy import check_image, is_lazy, lazy
 from bigbia.graph.sweep import Metric, Sweep, metric
 from bigbia.graph.window import window
 from bigbia.kernels import distance as kernels
-from bigbia.units import convert, known_unit, parse_lengths
+from bigbia.units import convert, parse_lengths
 
 
 def distance_transform_edt(
@@ -170,15 +170,7 @@ def voxel_lengths(given: Any, image: Any, what: str, name: str, shown: str = "")
         warn_of_anisotropy(image, what, name)
         return (1.0,) * len(axes), ""
     if isinstance(given, str):
-        wanted = known_unit(given, shown)
-        sizes, own = hyperstack.voxel_size(image), hyperstack.unit(image)
-        if sizes is None or own is None:
-            raise ParameterError(
-                f"{what}: {shown}: the image has no voxel size: "
-                'open it with voxel_size="0.29, 0.26, 0.26 um", or give numbers'
-            )
-        names = hyperstack.axis_names(image)
-        return tuple(convert(sizes[names[a]], own, wanted) for a in axes), wanted
+        return hyperstack.voxel_size_in(given, image, what, shown)
     several = [given] * len(axes) if np.ndim(given) == 0 else list(given)
     good = all(isinstance(s, numbers.Real) and not isinstance(s, bool) and 0 < float(s) < math.inf for s in several)
     if len(several) != len(axes) or not good:
