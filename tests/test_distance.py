@@ -24,6 +24,7 @@ from bigbia.graph.dask import from_source
 from bigbia.graph.regions import Literal
 from bigbia.graph.stages import tasks
 from bigbia.graph.sweep import MOST, Sweep, metric
+from bigbia.graph.sweep_labels import LabelSweep
 from bigbia.hyperstack import hyperstack
 from bigbia.kernels import distance as kernels
 from bigbia.run.execute import execute
@@ -56,9 +57,9 @@ def random_grid(rng, shape):
     return Grid(tuple(random_cuts(rng, n) for n in shape))
 
 
-def swept(array, grid, sampling=None):
+def swept(array, grid, sampling=None, kind=Sweep):
     """Through the stage's own tasks, in one thread; some box of the result too."""
-    stage = Sweep(Literal(array), grid, metric(sampling or (1.0,) * array.ndim, array.shape))
+    stage = kind(Literal(array), grid, metric(sampling or (1.0,) * array.ndim, array.shape))
     for step, index in tasks(stage):
         stage.task(step, index)
     return stage.left("distance", tuple((0, n) for n in array.shape))
@@ -170,6 +171,148 @@ def test_a_limit_is_where_distances_pass_it():
         assert how.length(most) <= limit < how.length(most + 1)
         assert most == round(limit**2 / (how.numerator / how.denominator)) or sampling == (3.0, 7.0)
     assert metric((1.0,), (9,), 0.0).within(0.0) == 0
+
+
+# ---- to other labels -----------------------------------------------------------------------------------------------
+TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
+
+
+def random_labels(rng):
+    """Labels that touch, labels in pieces, one label with a hole; the least and the greatest a type can hold."""
+    ndim = int(rng.integers(1, 5))
+    shape = tuple(int(n) for n in rng.integers(1, LONGEST[ndim], ndim))
+    dtype = np.dtype(rng.choice(TYPES))
+    some = np.array([np.iinfo(dtype).min, np.iinfo(dtype).max, 0, 1, 2], dtype)
+    values = rng.choice(some, int(rng.integers(1, 5)), False)
+    kind = rng.integers(0, 4)
+    if kind == 0:  # voxels at random
+        return rng.choice(values, shape)
+    if kind == 1:  # one label, and a voxel or none of another
+        labels = np.full(shape, values[-1])
+        labels.flat[rng.integers(labels.size)] = values[0]
+        return labels
+    if kind == 2:  # boxes
+        labels = rng.choice(values, shape)
+        for axis, n in enumerate(shape):
+            labels = np.repeat(labels, int(rng.integers(1, n + 1)), axis).take(range(n), axis)
+        return labels
+    return np.where(rng.random(shape) < rng.choice(DENSITIES), rng.choice(values, shape[-1:]), values[0])
+
+
+def check_random_labels(cases, seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(cases):
+        labels = random_labels(rng)
+        sampling = None if rng.random() < 0.5 else [int(n) for n in rng.integers(1, 400, labels.ndim)]
+        limit = float(rng.choice([1, 3.5, 40])) * max(sampling or [1])
+        expected = _edt(labels, sampling, per_label=True)
+        grid = random_grid(rng, labels.shape)
+        np.testing.assert_array_equal(edt(labels, sampling, per_label=True), expected)
+        np.testing.assert_array_equal(swept(labels, grid, sampling, LabelSweep), expected)
+        clipped = edt(da.from_array(labels, grid.chunks), sampling, max_distance=limit, per_label=True)
+        np.testing.assert_array_equal(clipped, np.minimum(expected, limit))
+
+
+def test_random_labels():
+    check_random_labels(60, 0)
+
+
+@pytest.mark.slow
+def test_five_hundred_random_labels():
+    check_random_labels(500, 1)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("block", [1, 5, 40])
+def test_a_label_through_many_blocks(axis, block):
+    shape = [2, 2, 3]
+    shape[axis] = 63
+    labels = np.full(shape, 7, np.uint16)
+    runs = np.moveaxis(labels, axis, 0)
+    runs[57, 0, 1] = 9  # far from the one end; beyond the other is nothing
+    runs[58:, 1] = 8
+    grid = Grid.regular(shape, (block,) * 3)
+    for sampling in (None, (3, 2, 1), (1, 50, 400)):
+        expected = _edt(labels, sampling, per_label=True)
+        np.testing.assert_array_equal(swept(labels, grid, sampling, LabelSweep), expected)
+        np.testing.assert_array_equal(edt(labels, sampling, per_label=True), expected)
+
+
+def test_sizes_of_labels_that_are_no_whole_numbers_and_wide_ones():
+    rng = np.random.default_rng(6)
+    for _ in range(30):
+        labels = random_labels(rng)
+        sampling = [float(s) for s in rng.choice([0.29, 0.26, 0.5, 2.0, 1 / 3, math.pi], labels.ndim)]
+        whole = edt(labels, sampling, per_label=True)
+        np.testing.assert_allclose(whole, _edt(labels, sampling, per_label=True), rtol=1e-12)
+        np.testing.assert_array_equal(swept(labels, random_grid(rng, labels.shape), sampling, LabelSweep), whole)
+    far = np.ones((3, 70000), np.int32)  # a squared diagonal past 2**31
+    far[0, 0], far[2] = 2, 3
+    expected = _edt(far, per_label=True)
+    np.testing.assert_array_equal(swept(far, Grid.regular(far.shape, (2, 30000)), None, LabelSweep), expected)
+
+
+def test_one_label_everywhere_and_masks():
+    full = np.full((5, 6), 3, np.uint8)
+    assert np.isinf(edt(full, per_label=True)).all()
+    assert np.isinf(swept(full, Grid.regular(full.shape, (2, 5)), None, LabelSweep)).all()
+    assert (edt(full, max_distance=4, per_label=True) == 4).all()
+    assert not edt(full * 0, per_label=True).any()
+    mask = image("dense", (20, 21), "bool", 0)
+    for limit in (None, 2):
+        for array in (mask, da.from_array(mask, chunks=6)):
+            expected = edt(mask, max_distance=limit)
+            np.testing.assert_array_equal(edt(array, max_distance=limit, per_label=True), expected)
+            np.testing.assert_array_equal(edt(array.astype("u1"), max_distance=limit, per_label=True), expected)
+
+
+def test_labels_are_read_once_and_only_near_blocks_looked_at(monkeypatch):
+    counts = {"rows": 0, "reads": 0}
+
+    def counted(name, function):
+        def counting(*args):
+            counts[name] += 1
+            return function(*args)
+
+        return counting
+
+    monkeypatch.setattr(Sweep, "_rows", counted("rows", Sweep._rows))
+    monkeypatch.setattr(Literal, "compute", counted("reads", Literal.compute))
+    cells = np.arange(1, 65, dtype=np.int32).reshape(4, 4, 4)  # cubes of eight voxels, side by side
+    labels = cells.repeat(8, 0).repeat(8, 1).repeat(8, 2)
+    for block in (13, 8, 5):
+        counts.update(rows=0, reads=0)
+        grid = Grid.regular(labels.shape, (block,) * 3)
+        np.testing.assert_array_equal(swept(labels, grid, None, LabelSweep), _edt(labels, per_label=True))
+        assert counts["rows"] <= 2 * 2 * len(grid)  # on two axes the neighbours, and no others
+        assert counts["reads"] == len(grid)
+
+
+def test_labels_of_each_time_and_channel_in_units():
+    array, lazy = stack("zyxct", dtype="int32", seed=7)
+    array = array % 3
+    lazy = lazy % 3
+    got = edt(lazy, "um", per_label=True)
+    clipped = edt(lazy, "um", max_distance="600 nm", per_label=True).transpose(*"tczyx").values
+    assert got.attrs["units"] == "micrometer"
+    got = got.transpose(*"tczyx").values
+    for t in range(2):
+        for c in range(2):
+            expected = _edt(array[t, c], (0.5, 0.25, 0.25), per_label=True)
+            np.testing.assert_array_equal(got[t, c], expected)
+            np.testing.assert_array_equal(clipped[t, c], np.minimum(expected, 0.6))
+
+
+def test_labels_on_threads_and_in_waves():
+    array = image("blobs", (30, 31, 32), "int32", 1) % 4
+    lazy = edt(da.from_array(array, chunks=(9, 8, 7)), per_label=True)
+    expected = _edt(array, per_label=True)
+    with dask.config.set(scheduler="threads"):
+        np.testing.assert_array_equal(lazy[3:17, 9, 30:5:-2], expected[3:17, 9, 30:5:-2])
+        np.testing.assert_array_equal(lazy, expected)
+    stage = LabelSweep(Literal(array), Grid.regular(array.shape, (9, 8, 7)), metric((1, 1, 1), array.shape))
+    execute([pickle.loads(pickle.dumps(stage))], scheduler="threads")
+    np.testing.assert_array_equal(stage.left("distance", ((0, 30), (2, 9), (0, 32))), expected[:, 2:9])
 
 
 # ---- the graph -----------------------------------------------------------------------------------------------------
@@ -360,6 +503,8 @@ REFUSED = {
     "a limit that is no number": (lambda a: edt(a, max_distance=math.nan), "max_distance=nan"),
     "a limit in units": (lambda a: edt(a, max_distance="2 um"), "sampling='micrometer'"),
     "floats": (lambda a: edt(a.astype("f4")), "float32"),
+    "labels that are floats": (lambda a: edt(a.astype("f8"), per_label=True), "float64"),
+    "labels of a negative size": (lambda a: edt(a.astype("u1"), -1, per_label=True), "sampling=-1"),
     "a negative radius": (lambda a: erosion(a, -1), "radius=-1"),
     "an endless radius": (lambda a: erosion(a, math.inf), "radius=inf"),
     "a radius in units": (lambda a: erosion(a, "2 um"), "radius='2 um': the image has no voxel size"),

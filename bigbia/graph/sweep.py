@@ -14,13 +14,14 @@ not read if that is so with the least squared distance it holds itself added, fi
 line (planes without background have none to give). All this is exact: no halo is asked for and none can be too small.
 All numbers are integers: no rounding, no near-tie, the same bits for every chunking.
 Felzenszwalb & Huttenlocher, Theory of Computing 8, 2012; Meijster, Roerdink & Hesselink 2000.
+To the nearest voxel of another label: `graph/sweep_labels.py`.
 
 Held by a task: its block twice and the rows it reads of one other; by `ahead` two faces of a block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd, isqrt, lcm, prod, sqrt
@@ -121,15 +122,17 @@ class Sweep(Stage):
     """Distances to the nearest voxel where an image is 0. It leaves `distance` (an image, float64)."""
 
     kind = "distance"
+    what = "distance"
+    bits = 0.125  # bytes a voxel of what is kept of the image
 
     def __init__(self, node: Node, grid: Grid, metric: Metric) -> None:
         self.metric = metric
         self.ndim = len(grid.numblocks)
-        self.step = np.dtype(np.int32 if grid.shape[-1] < 1 << 31 else np.int64)  # voxels along a line
+        self.step = np.dtype(np.int32 if max(grid.shape) < 1 << 31 else np.int64)  # voxels along a line
         later = [f"{step}{a}" for a in range(self.ndim - 2, -1, -1) for step in ("line", "axis")]
         self.steps = ("bits", "ahead", *later, "done")
         self.block_steps = frozenset({"bits", *(s for s in later if s.startswith("axis"))})
-        super().__init__(tokenize("distance", node.token, metric), [node], grid)
+        super().__init__(tokenize(self.what, node.token, metric), [node], grid)
 
     # ---- who needs whom
     def title(self, step: str) -> str:
@@ -174,7 +177,7 @@ class Sweep(Stage):
         return [before], [self.grid.box(index)]
 
     def writes(self, step: str) -> float:
-        return 0.125 if step == "bits" else float(self.metric.dtype.itemsize) if step.startswith("axis") else 0.0
+        return self.bits if step == "bits" else float(self.metric.dtype.itemsize) if step.startswith("axis") else 0.0
 
     def run(self, step: str, index: Index, blocks: Blocks | None = None) -> None:
         if step == "bits":
@@ -192,45 +195,73 @@ class Sweep(Stage):
     def _bits(self, index: Index, blocks: Blocks | None) -> None:
         (block,) = read_together(*self.reads("bits", index), blocks)
         mask = np.ascontiguousarray(block != 0)
-        first, last = (d.astype(self.step) for d in kernels.ends(mask))
         self.folder.write(
-            block_name("bits", index), {"mask": np.packbits(mask.reshape(-1)), "first": first, "last": last}
+            block_name("bits", index),
+            {"mask": np.packbits(mask.reshape(-1)), **self._ends(kernels.ends(mask), self.ndim - 1)},
         )
 
-    def _ahead(self, index: Index) -> None:
-        """From block to block along the last axis, and back: how far the next background is from each line."""
-        axis = self.ndim - 1
-        line = [_at(index, axis, j) for j in range(self.grid.numblocks[axis])]
-        carried = np.zeros_like(self.folder.read(block_name("bits", line[0]), "first")["first"])
-        for block in line:
-            self.folder.write(block_name("before", block), {"before": carried})
-            n = self.grid.chunks[axis][block[axis]]
-            last = self.folder.read(block_name("bits", block), "last")["last"]
-            carried = _carried(carried, last, n)
-        carried = np.zeros_like(carried)
-        for block in reversed(line):
-            first = self.folder.read(block_name("bits", block), "first")["first"]
-            before = self.folder.read(block_name("before", block))["before"]
-            least = self._least_of_lines(first, before, carried)
-            self.folder.write(block_name("after", block), {"after": carried, **_least(least, axis - 1)})
-            carried = _carried(carried, first, self.grid.chunks[axis][block[axis]])
+    def _ends(self, ends: tuple[np.ndarray, np.ndarray], axis: int) -> dict[str, np.ndarray]:
+        return {f"first{axis}": ends[0].astype(self.step), f"last{axis}": ends[1].astype(self.step)}
 
-    def _least_of_lines(self, first: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    def _ahead(self, index: Index) -> None:
+        axis = self.ndim - 1
+        for block, first, before, after in self._carry(axis, index):
+            near = _least(self._least_of_lines(block, first, before, after), axis - 1)
+            self.folder.write(block_name("ahead", block), near)
+
+    def _carry(self, axis: int, index: Index) -> Iterator[tuple[Index, np.ndarray, np.ndarray, np.ndarray]]:
+        """From block to block along an axis, and back: how far the next background is from each of their lines.
+
+        Of each block, on the way back: how far it is to the first in it, before it, and after it.
+        """
+        line = [_at(index, axis, j) for j in range(self.grid.numblocks[axis])]
+        lengths = self.grid.chunks[axis]
+        before: Any = 0
+        for j, block in enumerate(line):
+            last = self._bit(f"last{axis}", block)
+            before = self._across(before, axis, line[j - 1], block) if j else np.zeros_like(last)
+            self.folder.write(block_name(f"before{axis}", block), {"before": before})
+            before = _carried(before, last, lengths[j])
+        after: Any = 0
+        for j in range(len(line) - 1, -1, -1):
+            first = self._bit(f"first{axis}", line[j])
+            after = self._across(after, axis, line[j], line[j + 1]) if j + 1 < len(line) else np.zeros_like(first)
+            self.folder.write(block_name(f"after{axis}", line[j]), {"after": after})
+            yield line[j], first, *self._around(axis, line[j])
+            after = _carried(after, first, lengths[j])
+
+    def _across(self, carried: np.ndarray, axis: int, low: Index, high: Index) -> np.ndarray:
+        """What is carried between two blocks that lie side by side, in either direction."""
+        return carried
+
+    def _bit(self, name: str, index: Index) -> np.ndarray:
+        return self.folder.read(block_name("bits", index), name)[name]
+
+    def _least_of_lines(self, block: Index, first: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
         """The least squared distance on each line of a block, with an axis of length 1 for the line."""
         never = np.int64(1) << 40
         nearest = np.minimum(*(np.where(d > 0, d, never).astype(np.int64) for d in (before, after)))
+        nearest = self._within(block, first, nearest)
         m = self.metric
         reached = nearest <= isqrt((m.far - 1) // m.weights[-1])
-        square = np.where(reached, m.weights[-1] * np.where(reached, nearest, 0) ** 2, m.far)
-        return np.where(first > 0, 0, square)[..., None]
+        return np.where(reached, m.weights[-1] * np.where(reached, nearest, 0) ** 2, m.far)[..., None]
 
-    def _first_pass(self, index: Index) -> np.ndarray:
+    def _within(self, block: Index, first: np.ndarray, nearest: np.ndarray) -> np.ndarray:
+        """How far a block's lines are from the nearest background, its own included."""
+        return np.where(first > 0, 0, nearest)
+
+    def _around(self, axis: int, index: Index, part: tuple[slice, ...] = ()) -> tuple[np.ndarray, np.ndarray]:
+        return (
+            self.folder.read(block_name(f"before{axis}", index))["before"][part],
+            self.folder.read(block_name(f"after{axis}", index))["after"][part],
+        )
+
+    def _first_pass(self, index: Index, part: tuple[slice, ...] = ()) -> np.ndarray:
+        """A block after the first pass, or some of its lines."""
         shape = shape_of(self.grid.box(index))
-        mask = np.unpackbits(self.folder.read(block_name("bits", index), "mask")["mask"], count=prod(shape))
-        before = self.folder.read(block_name("before", index))["before"]
-        after = self.folder.read(block_name("after", index), "after")["after"]
-        m = self.metric
-        return kernels.along_runs(mask.reshape(shape), m.weights[-1], m.dtype, m.far, (before, after))
+        mask = np.unpackbits(self._bit("mask", index), count=prod(shape)).reshape(shape)
+        m, axis = self.metric, self.ndim - 1
+        return kernels.along_runs(mask[part], m.weights[-1], m.dtype, m.far, self._around(axis, index, part))
 
     # ---- the other axes
     def _line(self, axis: int, index: Index) -> None:
@@ -245,7 +276,7 @@ class Sweep(Stage):
         edges = self.grid.edges[axis]
         least = self.folder.read(block_name(f"line{axis}", _at(index, axis, 0)))["least"]
         own = self._before(axis, index)
-        out = own.copy()
+        out = self._begun(axis, index, own)
         kernels.lower(out, 0, own, 0, axis, weight, m.far)
         del own
         top, tops = int(out.max()), out.max(axis=axis, keepdims=True).astype(np.int64)
@@ -273,9 +304,13 @@ class Sweep(Stage):
                 break
         self.folder.write(block_name(f"axis{axis}", index), {"square": out, **_least(out, axis - 1)})
 
+    def _begun(self, axis: int, index: Index, own: np.ndarray) -> np.ndarray:
+        """A copy of a block of the pass before, lowered to what is known without looking at other lines."""
+        return own.copy()
+
     def _name_before(self, axis: int, index: Index) -> str:
         """The record that says how little a block holds before the pass along an axis."""
-        return block_name("after" if axis == self.ndim - 2 else f"axis{axis + 1}", index)
+        return block_name("ahead" if axis == self.ndim - 2 else f"axis{axis + 1}", index)
 
     def _before(self, axis: int, index: Index) -> np.ndarray:
         """A block of the pass before that along an axis."""
@@ -289,7 +324,8 @@ class Sweep(Stage):
         low, high = (b - rows, b) if side < 0 else (a, a + rows)
         if axis == 0 and self.ndim > 2:
             return low, self.folder.read_rows(block_name("axis1", index), "square", low - a, high - a)
-        return low, self._before(axis, index)[(slice(None),) * axis + (slice(low - a, high - a),)]
+        part = (slice(None),) * axis + (slice(low - a, high - a),)
+        return low, self._first_pass(index, part) if axis == self.ndim - 2 else self._before(axis, index)[part]
 
     # ---- what it leaves
     def distance(self) -> Left:

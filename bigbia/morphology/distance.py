@@ -16,8 +16,10 @@ from bigbia.errors import BigbiaWarning, ParameterError
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, is_lazy, lazy
 from bigbia.graph.sweep import Metric, Sweep, metric
+from bigbia.graph.sweep_labels import LabelSweep
 from bigbia.graph.window import window
 from bigbia.kernels import distance as kernels
+from bigbia.kernels import distance_labels
 from bigbia.units import convert, parse_lengths
 
 
@@ -26,8 +28,9 @@ def distance_transform_edt(
     sampling: float | str | Sequence[float] | None = None,
     *,
     max_distance: float | str | None = None,
+    per_label: bool = False,
 ) -> Any:
-    """Distance of every voxel to the nearest voxel that is 0, exact over any number of blocks.
+    """Distance of every voxel to the nearest voxel that is 0, or of another label, exact over any number of blocks.
 
     Parameters
     ----------
@@ -38,11 +41,15 @@ def distance_transform_edt(
     max_distance : number, or a length with a unit; default none
         Distances are clipped to it, in the unit of `sampling`. Then a voxel looks no farther, and the operator is a
         window: one task a block.
+    per_label : bool
+        True: the image is a label image, and the distance is that to the nearest voxel of any other label, the background
+        included, so that labels that touch end where they touch.
 
     Returns
     -------
     float64 array of the same kind and shape; 0 at the background, inf everywhere if there is none (`max_distance`, if
-    given). A DataArray has the unit, if one was asked for, in ``attrs["units"]``.
+    given); with `per_label` inf if one label fills the image. A DataArray has the unit, if one was asked for, in
+    ``attrs["units"]``.
 
     Raises
     ------
@@ -64,6 +71,10 @@ def distance_transform_edt(
     within a factor of 5 by less than 1e-10; more than 1e-9 is a warning. Where there is no background SciPy returns distances to a voxel outside the
     image.
 
+    With `per_label` it is that of ``edt.edt(image, anisotropy=sampling)``, which is float32, inf included: beyond the border
+    there is nothing. The pieces of a label are one label. About 1.3 times the time; in scratch 1 byte a voxel more, and the
+    labels on the faces of blocks.
+
     Without `max_distance` the image is read once; each axis then is a pass over the blocks, which read others of their
     line only as far as the distances reach. About one task a block and axis, and one to read the result. In scratch: 4
     bytes a voxel and axis but one, 8 where the squared diagonal passes 2**31. With `max_distance` the halo is that
@@ -76,9 +87,12 @@ def distance_transform_edt(
     array([[0.        , 1.        , 2.        , 2.        ],
            [0.        , 1.        , 1.41421356, 1.        ],
            [1.        , 1.41421356, 1.        , 0.        ]])
+    >>> bigbia.morphology.distance_transform_edt(np.array([0, 1, 1, 1, 2, 2, 2, 2]), per_label=True)
+    array([0., 1., 2., 1., 1., 2., 3., 4.])
     """
     what = "morphology.distance_transform_edt"
     check_distances(image, what)
+    per_label = per_label and image.dtype != bool  # a mask is one label
     if isinstance(max_distance, str) and not isinstance(sampling, str):
         raise ParameterError(
             f"{what}: max_distance={max_distance!r}, but distances are in voxels: pass a unit too, sampling={unit_in(max_distance)!r}"
@@ -88,13 +102,16 @@ def distance_transform_edt(
     if max_distance is not None:
         limit = length_in(max_distance, unit, what, "max_distance")
         if math.isfinite(limit):
-            return _with_unit(_clipped(image, checked_metric(sizes, shape, what, "sampling", limit), limit), unit)
+            return _with_unit(
+                _clipped(image, checked_metric(sizes, shape, what, "sampling", limit), limit, per_label), unit
+            )
     how = checked_metric(sizes, shape, what, "sampling")
     if not is_lazy(image):
-        square = kernels.squared(image != 0, how.weights, how.dtype, how.far)
+        square = _squared(image, how, how.far, per_label)
         return kernels.roots(square, how.far, how.numerator, how.denominator)
     source = lazy(image, what)
-    nodes = [Sweep(part.node, part.grid, how).distance() for _, part in source.each()]
+    stage = LabelSweep if per_label else Sweep
+    nodes = [stage(part.node, part.grid, how).distance() for _, part in source.each()]
     return _with_unit(source.like(source.joined(nodes), source.joined_chunks() if source.over else None), unit)
 
 
@@ -104,7 +121,15 @@ def _with_unit(result: Any, unit: str) -> Any:
     return result
 
 
-def _clipped(image: Any, how: Metric, limit: float) -> Any:
+def _squared(
+    block: np.ndarray, how: Metric, far: int, per_label: bool, core: Sequence[slice] | None = None
+) -> np.ndarray:
+    if per_label:
+        return distance_labels.squared(block, how.weights, how.dtype, far, core)
+    return kernels.squared(block != 0, how.weights, how.dtype, far, core)
+
+
+def _clipped(image: Any, how: Metric, limit: float, per_label: bool) -> Any:
     most = how.within(limit)
     return window(
         _clip,
@@ -118,14 +143,21 @@ def _clipped(image: Any, how: Metric, limit: float) -> Any:
         how=how,
         most=most,
         limit=limit,
+        per_label=per_label,
     )
 
 
 def _clip(
-    block: np.ndarray, axes: tuple[int, ...], how: Metric, most: int, limit: float, core: Sequence[slice] | None = None
+    block: np.ndarray,
+    axes: tuple[int, ...],
+    how: Metric,
+    most: int,
+    limit: float,
+    per_label: bool,
+    core: Sequence[slice] | None = None,
 ) -> np.ndarray:
     def clip(block: np.ndarray, core: Sequence[slice] | None) -> np.ndarray:
-        square = kernels.squared(block != 0, how.weights, how.dtype, most + 1, core)
+        square = _squared(block, how, most + 1, per_label, core)
         out = kernels.roots(square, most + 1, how.numerator, how.denominator)
         return np.minimum(out, limit, out=out)
 
