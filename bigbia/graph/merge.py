@@ -72,18 +72,21 @@ class Components(Stage):
     block_steps = frozenset({"leaf"})
 
     def __init__(self, node: Node, grid: Grid, rule: Rule, kind: str = "label") -> None:
-        self.kind, self.node, self.rule = kind, node, rule
-        self.depth = max((n - 1).bit_length() for n in grid.numblocks)
-        ups = [f"up{k}" for k in range(1, self.depth + 1)]
-        downs = [f"down{k}" for k in range(self.depth, 0, -1)]
-        across = ["pairs", "near"] if self.depth > 1 else ["pairs"] if self.depth else []
-        self.steps = ("leaf", *across, *ups, *downs, "done")
         identity = tokenize(
             "components", node.token, rule.connectivity, rule.background, rule.conditions, rule.carried, rule.table
         )
         carried = (rule.carried.images, rule.carried.values) if rule.carried else ((), ())
         self.images = 1 + len(carried[0])
-        super().__init__(identity, [node, *carried[0], *carried[1]], grid)
+        self._begin(kind, identity, [node, *carried[0], *carried[1]], grid, rule)
+
+    def _begin(self, kind: str, identity: str, nodes: Sequence[Node], grid: Grid, rule: Rule) -> None:
+        self.kind, self.node, self.rule = kind, nodes[0], rule
+        self.depth = max((n - 1).bit_length() for n in grid.numblocks)
+        ups = [f"up{k}" for k in range(1, self.depth + 1)]
+        downs = [f"down{k}" for k in range(self.depth, 0, -1)]
+        across = ["pairs", "near"] if self.depth > 1 else ["pairs"] if self.depth else []
+        self.steps = ("leaf", *across, *ups, *downs, "done")
+        super().__init__(identity, nodes, grid)
 
     # ---- who needs whom
     def level(self, step: str) -> int:
@@ -166,15 +169,7 @@ class Components(Stage):
         if self.rule.carried is not None:
             rows = self.rule.carried.summarise(runs, data[: self.images], box, data[self.images :])
             leaf |= {f"row.{name}": column for name, column in rows.items() if name != "label"}
-        self.folder.write(
-            block_name("runs", index),
-            {
-                "lines": runs.lines.astype(np.uint32) if runs.lines[-1] < 2**32 else runs.lines,
-                "start": runs.start,
-                "stop": runs.stop,
-                "component": runs.component.astype(np.uint16) if runs.count < 65536 else runs.component,
-            },
-        )
+        self.folder.write(block_name("runs", index), record_of(runs))
         if self.depth:
             leaf |= touching.faces(runs, leaf, index, self.grid.numblocks)
         self.folder.write(block_name("leaf", index), leaf)
@@ -185,6 +180,10 @@ class Components(Stage):
         return {"label": leaf.pop("root")} | {k[4:]: v for k, v in leaf.items()}
 
     # ---- the tree
+    def meeting(self, a: touching.Faces, b: touching.Faces, offset: Index) -> tuple[np.ndarray, np.ndarray]:
+        """Which components of two blocks belong together, as places in their short lists."""
+        return touching.meeting(a, b, offset, self.rule.connectivity)
+
     def _leaf_state(self, block: Index) -> tuple[dict[str, np.ndarray], Rows, Rows]:
         """What a block hands on: its open components, their rows, and the rows of those complete in it."""
         short = touching.short_list(self, block)
@@ -343,13 +342,15 @@ class Components(Stage):
 
         return self.painted(box, values, dtype)
 
+    def _runs(self, block: Index) -> dict[str, np.ndarray]:
+        return self.folder.read(block_name("runs", block))
+
     def painted(self, box: Box, numbers: Any, dtype: np.dtype) -> np.ndarray:
         """A box of the image in which every component has its number: numbers(block), the background's first."""
         out = None
         for index, part in self.grid.overlapping(box):
             origin = self.grid.box(index)
-            record = self.folder.read(block_name("runs", index))
-            runs = Runs(shape_of(origin), first=NONE, **record)
+            runs = Runs(shape_of(origin), first=NONE, **self._runs(index))
             local = tuple((a - o, b - o) for (a, b), (o, _) in zip(part, origin))
             voxels = paint(runs, numbers(index), local)
             if part == box:
@@ -361,6 +362,16 @@ class Components(Stage):
 
     def writes(self, step: str) -> float:
         return 0.5 if step == "leaf" else 0.0
+
+
+def record_of(runs: Runs) -> dict[str, np.ndarray]:
+    """What is kept of a block's runs."""
+    return {
+        "lines": runs.lines.astype(np.uint32) if runs.lines[-1] < 2**32 else runs.lines,
+        "start": runs.start,
+        "stop": runs.stop,
+        "component": runs.component.astype(np.uint16) if runs.count < 65536 else runs.component,
+    }
 
 
 def united_names(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -114,11 +114,16 @@ def remaining(image: Any, what: str, objects: Objects, fill: int = 0, inside: An
     return source.like(source.joined(kept), source.joined_chunks() if source.over else None)
 
 
+def nodes_over(image: Lazy, source: Lazy) -> list[Node]:
+    """The nodes that go with each time and channel of an image: its own ones, or one for all."""
+    if image.shape == source.shape:
+        return [part.node for _, part in replace(source, node=image.node, chunks=image.chunks).each()]
+    return [image.node for _ in source.each()]
+
+
 def _masks(inside: Any, source: Lazy, what: str) -> list[Node]:
     """The mask of each time and channel: one of its own, or one for all."""
     mask = lazy(inside, what)
-    if mask.shape == source.shape:
-        return [part.node for _, part in replace(source, node=mask.node, chunks=mask.chunks).each()]
-    if mask.shape == tuple(source.shape[i] for i in source.space):
-        return [mask.node for _ in source.each()]
-    raise ParameterError(f"{what}: the mask is {mask.shape}, the image {source.shape}: give one of the same shape")
+    if mask.shape not in (source.shape, tuple(source.shape[i] for i in source.space)):
+        raise ParameterError(f"{what}: the mask is {mask.shape}, the image {source.shape}: give one of the same shape")
+    return nodes_over(mask, source)

@@ -32,9 +32,11 @@ class Stage:
     grid     how its block tasks cut the inputs
     steps    names of its steps, in order; the last has the single task ()
     keeps    token -> node, for inputs whose blocks its first step stores
+    definition  which definition of the result it follows, where there could be others: saved with what is made of it
     """
 
     kind = "stage"
+    definition = ""
     steps: tuple[str, ...] = ()
     block_steps: frozenset[str] = frozenset()  # steps whose indices are those of the grid
 
@@ -99,7 +101,7 @@ class Stage:
         data = read_together(self.inputs, [box] * len(self.inputs), blocks)
         for i, token in enumerate(self.keeps):
             voxels = data[[n.token for n in self.inputs].index(token)]
-            self.folder.write(kept_name(i, index), {"voxels": voxels})
+            self.folder.write(kept_name(i, index), {"voxels": voxels}, pack=True)
         return data
 
     def left(self, output: str, box: Box) -> np.ndarray:

@@ -49,11 +49,11 @@ def faces(runs: Runs, leaf: Mapping[str, np.ndarray], index: Index, numblocks: I
 
 def find(stage: Components, index: Index) -> None:
     """Compare the blocks of a node of the first level with all their neighbours."""
-    cache: dict[Index, _Faces] = {}
+    cache: dict[Index, Faces] = {}
 
-    def of(block: Index) -> _Faces:
+    def of(block: Index) -> Faces:
         if block not in cache:
-            cache[block] = _Faces(stage, block)
+            cache[block] = Faces(stage, block)
         return cache[block]
 
     pairs: dict[int, list[np.ndarray]] = {}
@@ -66,13 +66,7 @@ def find(stage: Components, index: Index) -> None:
             later = offset > (0,) * len(offset)
             if not all(0 <= i < n for i, n in zip(b, stage.grid.numblocks)) or (b in own and not later):
                 continue
-            budget = stage.rule.connectivity - sum(map(abs, offset))
-            codes = contacts(of(a).facing(offset, 1), of(b).facing(offset, -1), budget)
-            mine, other = (codes >> 32) - 1, (codes & 0xFFFFFFFF) - 1
-            here, there = of(a).value, of(b).value
-            if here is not None and there is not None:
-                same = here[mine] == there[other]
-                mine, other = mine[same], other[same]
+            mine, other = stage.meeting(of(a), of(b), offset)
             if not len(mine):
                 continue
             level = max((i ^ j).bit_length() for i, j in zip(a, b))
@@ -85,6 +79,16 @@ def find(stage: Components, index: Index) -> None:
     record |= {block_name("last", block): levels for block, levels in last.items()}
     record |= {block_name("degree", block): count for block, count in degree.items()}
     stage.folder.write(block_name("pairs", index), record)
+
+
+def meeting(a: Faces, b: Faces, offset: Index, connectivity: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which components of two blocks touch, as places in their short lists; b lies at an offset from a."""
+    codes = contacts(a.facing(offset, 1), b.facing(offset, -1), connectivity - sum(map(abs, offset)))
+    mine, other = (codes >> 32) - 1, (codes & 0xFFFFFFFF) - 1
+    if a.value is None or b.value is None:
+        return mine, other
+    same = a.value[mine] == b.value[other]
+    return mine[same], other[same]
 
 
 def short_list(stage: Components, block: Index) -> dict[str, np.ndarray]:
@@ -101,7 +105,7 @@ def pairs_of(stage: Components, node: Index) -> list[np.ndarray]:
     return list(record.values())
 
 
-class _Faces:
+class Faces:
     """The record of one block's faces, read as far as it is asked for."""
 
     def __init__(self, stage: Components, block: Index) -> None:
@@ -110,14 +114,19 @@ class _Faces:
         self.root, self.value = record["edge"], record.get("edge value")
         self._read: dict[str, np.ndarray] = {}
 
+    def record(self, key: str) -> np.ndarray:
+        """What else the block's leaf says."""
+        if key not in self._read:
+            self._read |= self.folder.read(self.name, key)
+        return self._read[key]
+
     def facing(self, offset: Index, sign: int) -> np.ndarray:
         """The voxels that face the neighbour at `offset` (sign 1) or at `-offset` (sign -1)."""
         axis = next(a for a, o in enumerate(offset) if o)
         key = f"face{axis}{int(sign * offset[axis] > 0)}"
-        if key not in self._read:
-            self._read |= self.folder.read(self.name, key)
+        face = self.record(key)
         index = tuple(slice(None) if not o else (-1 if sign * o > 0 else 0) for a, o in enumerate(offset) if a != axis)
-        return self._read[key][index]
+        return face[index]
 
 
 def _offsets(ndim: int, connectivity: int) -> list[Index]:

@@ -50,6 +50,21 @@ def paint(runs: Runs, numbers: np.ndarray, box: Box | None = None) -> np.ndarray
     return out
 
 
+def runs_of(numbers: np.ndarray, count: int) -> Runs:
+    """An image of numbers, 1 to `count` and 0 for background, as runs. Every number occurs."""
+    length = numbers.shape[-1]
+    rows = np.ascontiguousarray(numbers).reshape(-1, length)
+    lines = np.zeros(len(rows) + 1, np.int64)
+    _count_runs(rows, lines)
+    np.cumsum(lines, out=lines)
+    kind = np.uint16 if length < 65536 else np.uint32
+    start, stop = np.empty(lines[-1], kind), np.empty(lines[-1], kind)
+    component = np.empty(lines[-1], np.uint16 if count < 65536 else np.uint32)
+    first = np.full(count, -1, np.int64)
+    _fill_runs(rows, lines, start, stop, component, first)
+    return Runs(numbers.shape, lines, start, stop, component, first)
+
+
 def sizes(runs: Runs) -> np.ndarray:
     """Voxels of each component; int64."""
     out = np.zeros(_count(runs), np.int64)
@@ -110,6 +125,37 @@ def _count(runs: Runs) -> int:
 
 def _axes(values) -> np.ndarray:
     return np.array(list(values), np.int64)
+
+
+@_njit
+def _count_runs(rows, lines):
+    for i in range(rows.shape[0]):
+        last, n = 0, 0
+        for x in range(rows.shape[1]):
+            v = rows[i, x]
+            if v != last:
+                n += v != 0
+                last = v
+        lines[i + 1] = n
+
+
+@_njit
+def _fill_runs(rows, lines, start, stop, component, first):
+    for i in range(rows.shape[0]):
+        last, r = 0, lines[i]
+        for x in range(rows.shape[1]):
+            v = rows[i, x]
+            if v != last:
+                if last:
+                    stop[r] = x
+                    r += 1
+                if v:
+                    start[r], component[r] = x, v
+                    if first[v - 1] < 0:
+                        first[v - 1] = i * rows.shape[1] + x
+                last = v
+        if last:
+            stop[r] = rows.shape[1]
 
 
 @_njit

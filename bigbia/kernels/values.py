@@ -72,6 +72,18 @@ def boundaries(labels: np.ndarray, connectivity: int, mode: str, background: int
     return out.reshape(labels.shape).view(bool)
 
 
+def beside_smaller(labels: np.ndarray, connectivity: int) -> np.ndarray:
+    """Which labelled voxels have a neighbour with a smaller label, background left out; bool."""
+    out = np.zeros(labels.shape, bool)
+    for offset in _offsets(labels.ndim):
+        if not 0 < sum(map(abs, offset)) <= connectivity:
+            continue
+        here = tuple(slice(max(0, -o), n - max(0, o)) for o, n in zip(offset, labels.shape))
+        there = tuple(slice(max(0, o), n - max(0, -o)) for o, n in zip(offset, labels.shape))
+        out[here] |= (labels[there] != 0) & (labels[there] < labels[here])
+    return out
+
+
 def _offsets(ndim: int) -> list[tuple[int, ...]]:
     return list(product((-1, 0, 1), repeat=ndim))
 

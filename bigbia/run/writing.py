@@ -58,8 +58,12 @@ class Output:
         sizes = hyperstack.voxel_size(self.array)
         step = hyperstack.time_step(self.array)
         create_group(folder, self.version)
+        place = folder / self.place if self.place else folder
+        definitions = sorted({s.definition for s in stages_of([self.image.node]) if s.definition})
+        if definitions:
+            create_group(place, self.version).attrs["bigbia"] = {"definitions": definitions}
         self.arrays = create_image(
-            folder / self.place if self.place else folder,
+            place,
             shape=self.array.shape,
             dtype=self.dtype,
             axes=axes,

@@ -5,6 +5,7 @@ from bigbia.segmentation.boundaries import find_boundaries
 from bigbia.segmentation.expand import expand_labels
 from bigbia.segmentation.filtering import filter_labels
 from bigbia.segmentation.relabel import join_segmentations, relabel_sequential
+from bigbia.segmentation.watershed import watershed
 
 __all__ = [
     "clear_border",
@@ -13,4 +14,5 @@ __all__ = [
     "find_boundaries",
     "join_segmentations",
     "relabel_sequential",
+    "watershed",
 ]
