@@ -413,22 +413,33 @@ def test_demo_is_the_whole_array_reference(finished_demo):
     import scipy.ndimage as ndi
     import tifffile
     from skimage.filters import threshold_otsu
+    from scipy.ndimage import maximum_position
     from skimage.measure import label, regionprops_table
+    from skimage.segmentation import watershed
 
     folder, text = finished_demo
     image = tifffile.imread(demo.image_path())
     smooth = ndi.gaussian_filter(image, [0.5 / 0.29, 0.5 / 0.26, 0.5 / 0.26], mode="nearest", output=np.float32)
     cut = threshold_otsu(smooth)
-    nuclei = label(smooth > cut)
+    mask = smooth > cut
     stored = bigbia.open(folder / "nuclei.zarr" / "labels" / "nuclei")
-    np.testing.assert_array_equal(stored.values, nuclei)
+    nuclei = stored.values
+    whole = hyperstack(mask, "zyx", voxel_size=demo.VOXEL_SIZE)
+    np.testing.assert_array_equal(nuclei, bigbia.segmentation.split_touching(whole.chunk(-1), "5 um"))
+    np.testing.assert_array_equal(nuclei > 0, mask)
+    depth = ndi.distance_transform_edt(mask, (0.29, 0.26, 0.26))
+    deepest = np.zeros_like(nuclei)
+    for place in maximum_position(depth, nuclei, range(1, nuclei.max() + 1)):
+        deepest[place] = nuclei[place]
+    assert (watershed(-depth, deepest, 3, mask=mask) == nuclei).mean() > 0.999
     assert float(stored.z[1]) == 0.29
     np.testing.assert_array_equal(bigbia.open(folder / "nuclei.zarr").values, image)
     table = pandas.read_parquet(folder / "nuclei.zarr" / "tables" / "nuclei.parquet")
     wanted = regionprops_table(nuclei, image, ["label", "area", "intensity_mean"], spacing=(0.29, 0.26, 0.26))
     for column, values in wanted.items():
         np.testing.assert_allclose(table[column], values, rtol=1e-9)
-    assert f"{nuclei.max()} objects brighter than {cut:.0f}" in text
+    assert f"{label(mask).max()} objects brighter than {cut:.0f}" in text
+    assert f"{nuclei.max()} after" in text
 
 
 def test_demo_leaves_a_picture_and_a_pipeline(finished_demo):

@@ -5,6 +5,7 @@ from bigbia.segmentation.boundaries import find_boundaries
 from bigbia.segmentation.expand import expand_labels
 from bigbia.segmentation.filtering import filter_labels
 from bigbia.segmentation.relabel import join_segmentations, relabel_sequential
+from bigbia.segmentation.touching import split_touching
 from bigbia.segmentation.watershed import watershed
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "find_boundaries",
     "join_segmentations",
     "relabel_sequential",
+    "split_touching",
     "watershed",
 ]
