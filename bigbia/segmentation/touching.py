@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from bigbia import hyperstack
-from bigbia.errors import ParameterError
+from bigbia.errors import BlockError, ParameterError
 from bigbia.feature.peaks import peak_local_max
 from bigbia.filters.smooth import gaussian
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, is_lazy
+from bigbia.graph.window import window
 from bigbia.measure.components import label
 from bigbia.morphology.distance import check_distances, distance_transform_edt, length_in, unit_in
 from bigbia.segmentation.watershed import watershed
@@ -41,6 +42,7 @@ def split_touching(mask: Image, min_distance: float | str, smooth: float | str =
     ------
     InputError : floating-point or complex voxels, an empty axis
     ParameterError : a length that is negative or not finite, a unit where the image has no voxel size
+    BlockError : a mask that is foreground everywhere; when it is computed
 
     Notes
     -----
@@ -64,7 +66,7 @@ def split_touching(mask: Image, min_distance: float | str, smooth: float | str =
     inside = mask if mask.dtype == bool else mask != 0
     objects = label(inside)
     inside = objects != 0  # what the labelling left is cheaper to read than the mask is to make
-    depth = distance_transform_edt(inside, sizes)
+    depth = window(_known, distance_transform_edt(inside, sizes), halo=0, dtype=np.float64, cost=0.5)
     middles = peak_local_max(
         gaussian(depth, sigma) if any(sigma) else depth,
         distance,
@@ -76,6 +78,15 @@ def split_touching(mask: Image, min_distance: float | str, smooth: float | str =
         output="markers",
     )
     return watershed(-depth, middles, len(sizes), inside)
+
+
+def _known(depth: np.ndarray) -> np.ndarray:
+    if np.isinf(depth).any():
+        raise BlockError(
+            f"{_WHAT}: the mask is foreground everywhere, so nothing has a distance to the background: look at the threshold, or "
+            "leave a border of background, np.pad(mask, 1)"
+        )
+    return depth
 
 
 def _lengths(mask: Any, min_distance: Any, smooth: Any) -> tuple[tuple[float, ...], float, tuple[float, ...]]:
