@@ -25,6 +25,7 @@ _PUBLIC = {
     "errors": "bigbia.errors",
     "explain": "bigbia.run.explain:explain",
     "exposure": "bigbia.exposure",
+    "feature": "bigbia.feature",
     "filters": "bigbia.filters",
     "hyperstack": "bigbia.hyperstack",
     "io": "bigbia.io",
@@ -39,7 +40,19 @@ _PUBLIC = {
 __all__ = sorted([*_PUBLIC, "__version__"])
 
 if TYPE_CHECKING:  # so that editors and type checkers know the names
-    from bigbia import config, errors, exposure, filters, hyperstack, io, measure, metrics, morphology, segmentation  # noqa: F401
+    from bigbia import (  # noqa: F401
+        config,
+        errors,
+        exposure,
+        feature,
+        filters,
+        hyperstack,
+        io,
+        measure,
+        metrics,
+        morphology,
+        segmentation,
+    )
     from bigbia.graph.window import window  # noqa: F401
     from bigbia.io.opening import open  # noqa: F401
     from bigbia.run.explain import explain  # noqa: F401

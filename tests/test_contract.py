@@ -189,6 +189,7 @@ def test_every_public_operator_has_a_case():
             bigbia.metrics,
             bigbia.morphology,
             bigbia.exposure,
+            bigbia.feature,
             bigbia.segmentation,
         )
         for n in m.__all__

@@ -25,7 +25,7 @@ def plateaus(block: np.ndarray, connectivity: int, minima: bool = False, borders
     Of bool, integers and floats without NaN, 1 axis or more; of a voxel it says what is right for the whole image where
     the block reaches 2 voxels beyond it. Adjacent voxels other than 0 are equal.
     """
-    keys = _ascending(block, minima)
+    keys = ascending(block, minima)
     if not keys.size:
         return np.zeros(block.shape, np.uint8)
     lines = readonly(keys.reshape(-1, keys.shape[-1]))
@@ -48,7 +48,7 @@ def plateaus(block: np.ndarray, connectivity: int, minima: bool = False, borders
     return out
 
 
-def _ascending(block: np.ndarray, minima: bool) -> np.ndarray:
+def ascending(block: np.ndarray, minima: bool = False) -> np.ndarray:
     """Unsigned numbers or floats in the order of the voxels, or in the opposite one; contiguous, in native bytes."""
     if block.dtype.kind == "f":
         kind = np.float32 if block.dtype.itemsize == 2 else block.dtype.newbyteorder("=")
