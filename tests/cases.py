@@ -4,9 +4,11 @@ Case(function, params)      the operator and its arguments
 reference                   the same on a NumPy array, by SciPy or scikit-image; equal to the bit
 dtypes                      of the images it is tried on
 takes                       "image"; "seed", "seed above": a seed image and the image; "labels": a label image and an
-                            intensity image; "mask": a mask and an intensity image; "table": a label image and its table
+                            intensity image; "mask": a mask and an intensity image; "table": a label image and its table;
+                            "peaks": an image, whose places at once are made the table that they are lazily
 tasks                       most tasks a block of a big image
 empty                       whether an image without voxels has a result; else it is refused
+by_size                     whether the voxel size of an image always counts
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import ndimage as ndi
-from skimage import filters, measure, metrics, morphology, segmentation
+from skimage import feature, filters, measure, metrics, morphology, segmentation
 
 import bigbia
 
@@ -34,6 +37,7 @@ class Case:
     tasks: float = 1.0
     dims: tuple[int, int] = (1, 4)
     empty: bool = False
+    by_size: bool = False
 
     def __call__(self, image: Any) -> Any:
         if self.takes == "labels":
@@ -42,6 +46,8 @@ class Case:
             return self.function(seed_of(image, self.takes), image, **self.params)
         if self.takes == "mask":
             return self.function(image > 20, image, **self.params)
+        if self.takes == "peaks":
+            return peak_table(self.function(image, **self.params), image)
         if self.takes == "table":
             return self.function(image, bigbia.measure.regionprops_table(image), **self.params)
         return self.function(image, **self.params)
@@ -52,6 +58,13 @@ def seed_of(image: Any, where: str) -> Any:
     if where == "seed":
         return np.minimum(image, image - np.minimum(image, 30))
     return np.maximum(image, image + np.minimum(30, 255 - image))
+
+
+def peak_table(found: Any, image: Any) -> Any:
+    """Axes and intensity of peaks, also of those that are an array of places."""
+    if not isinstance(found, np.ndarray):
+        return found.drop(columns="label")
+    return pd.DataFrame({f"axis-{a}": at for a, at in enumerate(found.T)} | {"intensity": image[tuple(found.T)]})
 
 
 def linear(dtype: np.dtype) -> np.dtype:
@@ -156,8 +169,11 @@ def _remove_large(a, min_size, connectivity=1):
     return a & ~morphology.remove_small_objects(a, max_size=min_size - 1, connectivity=connectivity)
 
 
-def _edt(a, sampling=None, max_distance=np.inf):
+def _edt(a, sampling=None, max_distance=np.inf, per_label=False):
     """SciPy's, and inf where there is no background: it measures to a voxel outside the image then."""
+    if per_label:
+        each = [np.where(a == v, _edt(a == v, sampling), 0) for v in np.unique(a[a != 0])]
+        return np.minimum(np.max(each, axis=0) if each else np.zeros(a.shape), max_distance)
     out = np.full(a.shape, np.inf) if a.all() else ndi.distance_transform_edt(a, sampling=sampling)
     return np.minimum(out, max_distance)
 
@@ -183,6 +199,18 @@ def _reconstruction(takes):
 
 def _standing_out(name):
     return lambda a, h: getattr(morphology, name)(a, h).astype(bool)
+
+
+def _peaks(a, **kw):
+    at = feature.peak_local_max(a, **kw)
+    return np.column_stack([at, a[tuple(at.T)]])
+
+
+def _peak_markers(a, output, **kw):
+    out = np.zeros(a.shape, np.uint32)
+    out[tuple(feature.peak_local_max(a, **kw).T)] = 1
+    out[out > 0] = np.arange(1, out.sum() + 1)
+    return out
 
 
 CASES = {
@@ -321,6 +349,9 @@ CASES = {
     "distance_transform_edt-clipped": Case(
         bigbia.morphology.distance_transform_edt, {"max_distance": 2.5}, _edt, ("bool", "int32")
     ),
+    "distance_transform_edt-labels": Case(
+        bigbia.morphology.distance_transform_edt, {"per_label": True}, _edt, ("uint8", "int16", "int32"), tasks=4.5
+    ),
     "isotropic_erosion": Case(bigbia.morphology.isotropic_erosion, {"radius": 1.5}, _isotropic("e"), ("bool", "uint8")),
     "isotropic_dilation": Case(bigbia.morphology.isotropic_dilation, {"radius": 2}, _isotropic("d"), ("bool", "uint8")),
     "isotropic_opening": Case(
@@ -353,5 +384,39 @@ CASES = {
     ),
     "h_minima": Case(
         bigbia.morphology.h_minima, {"h": 2.5}, _standing_out("h_minima"), ("uint8", "uint16", "float64"), tasks=3.5
+    ),
+    "peak_local_max": Case(
+        bigbia.feature.peak_local_max,
+        {"min_distance": 2},
+        _peaks,
+        ("uint8", "uint16", "int16", "int32", "float32", "float64"),
+        "peaks",
+        tasks=2.5,
+    ),
+    "peak_local_max-few": Case(
+        bigbia.feature.peak_local_max,
+        {"threshold_rel": 0.3, "num_peaks": 3, "p_norm": 2, "min_distance": 3},
+        _peaks,
+        ("uint8", "float32"),
+        "peaks",
+        tasks=2.5,
+    ),
+    "peak_local_max-markers": Case(
+        bigbia.feature.peak_local_max,
+        {"min_distance": 1, "exclude_border": False, "output": "markers"},
+        _peak_markers,
+        ("uint8", "int32", "float32"),
+        tasks=3.5,
+    ),
+    "watershed": Case(bigbia.segmentation.watershed, {"markers": 5}, None, tasks=8.0),
+    "watershed-lines": Case(
+        bigbia.segmentation.watershed,
+        {"markers": 9, "connectivity": 1, "watershed_line": True, "marker_level": "lowest"},
+        None,
+        ("uint8", "float64"),
+        tasks=8.0,
+    ),
+    "split_touching": Case(
+        bigbia.segmentation.split_touching, {"min_distance": 2}, None, ("bool", "uint8"), tasks=25.0, by_size=True
     ),
 }

@@ -24,16 +24,19 @@ def pytest_configure(config: Any) -> None:
     import skimage.measure._ccomp
     import skimage.measure._label
     import skimage.segmentation
+    import skimage.segmentation._watershed
 
     import bigbia
 
     size = config.getoption("--chunk")
 
+    def cut(given: Any) -> Any:
+        image = isinstance(given, np.ndarray) and any(n != 3 for n in given.shape)  # or a footprint
+        return da.from_array(given, chunks=size) if image else given
+
     def chunked(function: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
-            cut = [da.from_array(a, chunks=size) if isinstance(a, np.ndarray) else a for a in args]
-            words = {k: da.from_array(v, chunks=size) if isinstance(v, np.ndarray) else v for k, v in kwargs.items()}
-            result = function(*cut, **words)
+            result = function(*map(cut, args), **{k: cut(v) for k, v in kwargs.items()})
             if isinstance(result, tuple):
                 return tuple(r.compute(scheduler="sync") for r in result)
             return result.compute(scheduler="sync")
@@ -44,5 +47,6 @@ def pytest_configure(config: Any) -> None:
     label = chunked(bigbia.measure.label)
     skimage.measure.label = skimage.measure._label.label = skimage.measure._label._label_bool = label
     skimage.measure._ccomp.label_cython = label
-    for name in ("clear_border", "find_boundaries", "join_segmentations"):
+    for name in ("clear_border", "find_boundaries", "join_segmentations", "watershed"):
         setattr(skimage.segmentation, name, chunked(getattr(bigbia.segmentation, name)))
+    skimage.segmentation._watershed.watershed = skimage.segmentation.watershed

@@ -400,9 +400,10 @@ REFUSED = {
     "a number below 0": (lambda a: watershed(a, -3), "markers=-3"),
     "markers that are true": (lambda a: watershed(a, True), "bool"),
     "connectivity": (lambda a: watershed(a, M, 3), "connectivity=3"),
-    "a footprint": (lambda a: watershed(a, M, np.ones((3, 3))), "connectivity="),
+    "a footprint": (lambda a: watershed(a, M, np.eye(3)), "connectivity=[[1.0"),
     "half floats": (lambda a: watershed(a.astype("f2"), M), "float16"),
     "complex": (lambda a: watershed(a.astype("c8"), M), "complex"),
+    "compactness": (lambda a: watershed(a, M, compactness=0.1), "compactness=0.1"),
     "a level": (lambda a: watershed(a, M, marker_level="min"), "'min'"),
     "a line": (lambda a: watershed(a, M, watershed_line="yes"), "'yes'"),
     "axes in another order": (

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from bigbia import hyperstack
-from bigbia.errors import BlockError, ParameterError
+from bigbia.errors import ParameterError
 from bigbia.feature.peaks import peak_local_max
 from bigbia.filters.smooth import gaussian
+from bigbia.graph.boxes import Box, shape_of, whole
 from bigbia.graph.kinds import Image
-from bigbia.graph.lazy import check_image, is_lazy
-from bigbia.graph.window import window
+from bigbia.graph.lazy import check_image, is_lazy, lazy
+from bigbia.graph.placed import Placed
+from bigbia.graph.regions import Literal, Voxelwise
 from bigbia.measure.components import label
 from bigbia.morphology.distance import check_distances, distance_transform_edt, length_in, unit_in
 from bigbia.segmentation.watershed import watershed
@@ -42,7 +44,6 @@ def split_touching(mask: Image, min_distance: float | str, smooth: float | str =
     ------
     InputError : floating-point or complex voxels, an empty axis
     ParameterError : a length that is negative or not finite, a unit where the image has no voxel size
-    BlockError : a mask that is foreground everywhere; when it is computed
 
     Notes
     -----
@@ -51,7 +52,7 @@ def split_touching(mask: Image, min_distance: float | str, smooth: float | str =
     watershed of the distance from these peaks (`segmentation.watershed`). Where the image has a voxel size, all
     distances go by it, also if it differs between axes; a number of voxels is then one of the shortest side of a voxel.
     Connected are all neighbours, over corners too. The same for every chunking. The mask is read once; what follows works
-    on the labels of its connected objects. Times and channels of a DataArray each by itself.
+    on the labels of its connected objects. A mask without background is one object. Times and channels of a DataArray each by itself.
 
     Examples
     --------
@@ -66,7 +67,7 @@ def split_touching(mask: Image, min_distance: float | str, smooth: float | str =
     inside = mask if mask.dtype == bool else mask != 0
     objects = label(inside)
     inside = objects != 0  # what the labelling left is cheaper to read than the mask is to make
-    depth = window(_known, distance_transform_edt(inside, sizes), halo=0, dtype=np.float64, cost=0.5)
+    depth = _with_a_middle(distance_transform_edt(inside, sizes))
     middles = peak_local_max(
         gaussian(depth, sigma) if any(sigma) else depth,
         distance,
@@ -80,13 +81,27 @@ def split_touching(mask: Image, min_distance: float | str, smooth: float | str =
     return watershed(-depth, middles, len(sizes), inside)
 
 
-def _known(depth: np.ndarray) -> np.ndarray:
-    if np.isinf(depth).any():
-        raise BlockError(
-            f"{_WHAT}: the mask is foreground everywhere, so nothing has a distance to the background: look at the threshold, or "
-            "leave a border of background, np.pad(mask, 1)"
-        )
-    return depth
+def _with_a_middle(depth: Any) -> Any:
+    """Where there is no background all distances are infinite: then the first voxel is the middle of the one object."""
+    if not is_lazy(depth):
+        return _finite(depth, _corner(depth.shape, whole(depth.shape), np.array(1.0)))
+    source = lazy(depth, _WHAT)
+    nodes = []
+    for _, part in source.each():
+        corner = Placed(_corner, Literal(np.array(1.0)), part.shape, np.dtype(np.float64))
+        nodes.append(Voxelwise(_finite, _finite, (part.node, corner), np.dtype(np.float64)))
+    return source.like(source.joined(nodes), source.joined_chunks() if source.over else None)
+
+
+def _corner(shape: tuple[int, ...], box: Box, value: np.ndarray) -> np.ndarray:
+    out = np.zeros(shape_of(box))
+    if not any(a for a, _ in box):
+        out[(0,) * len(box)] = value
+    return out
+
+
+def _finite(depth: np.ndarray, corner: np.ndarray) -> np.ndarray:
+    return np.where(np.isinf(depth), corner, depth)
 
 
 def _lengths(mask: Any, min_distance: Any, smooth: Any) -> tuple[tuple[float, ...], float, tuple[float, ...]]:
