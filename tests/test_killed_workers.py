@@ -70,3 +70,61 @@ def test_a_worker_is_killed(tmp_path, how, step, workers):
             got = da.from_zarr(str(Path(tmp_path / "out.zarr", "labels/n/0"))).compute(scheduler="sync")
     assert mark.exists()
     np.testing.assert_array_equal(got, measure.label(mask, connectivity=1))
+
+
+# ---- drivers of rounds -----------------------------------------------------------------------------------------------
+def kill_in_a_round(who: str, mark: str) -> None:
+    """On a worker: in the second round of a watershed, its driver's process ends, or that of one of its block tasks."""
+    from bigbia.graph import catchments, relax, rounds
+
+    def once() -> None:
+        try:
+            os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+            os.kill(os.getpid(), signal.SIGKILL)
+        except FileExistsError:
+            pass
+
+    if who == "driver":
+        together, calls = rounds.together, [0]
+
+        def killed_together(function, items):
+            calls[0] += 1
+            if calls[0] == 2:
+                once()
+            return together(function, items)
+
+        rounds.together = killed_together
+        return
+    kind = relax.Relax if who == "level" else catchments.Catchments
+    step = kind.step
+
+    def killed_step(self, index):
+        if self.folder.exists("rounds/1"):
+            once()
+        return step(self, index)
+
+    kind.step = killed_step
+
+
+@pytest.mark.parametrize("who", ["driver", pytest.param("level", marks=pytest.mark.slow), "catchments"])
+def test_a_worker_is_killed_in_a_round_of_a_watershed(tmp_path, who):
+    from distributed import Client, LocalCluster
+    from scipy import ndimage as ndi
+
+    rng = np.random.default_rng(0)
+    image = (ndi.gaussian_filter(rng.random((40, 44)), 1.5) * 60).astype("u1")  # wide plateaus over many blocks
+    markers = np.zeros(image.shape, "u4")
+    markers[3, 3], markers[30, 35], markers[20, 8] = 1, 2, 3
+    mark = tmp_path / "killed"
+    labels = bigbia.segmentation.watershed(da.from_array(image, chunks=8), markers)
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs=50
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        client.run(kill_in_a_round, who, str(mark))
+        bigbia.save(tmp_path / "out.zarr", labels={"n": bigbia.hyperstack.hyperstack(labels, "yx")})
+    got = da.from_zarr(str(Path(tmp_path / "out.zarr", "labels/n/0"))).compute(scheduler="sync")
+    assert mark.exists()
+    np.testing.assert_array_equal(got, bigbia.segmentation.watershed(image, markers))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
 import dask
 import dask.array as da
@@ -22,6 +24,9 @@ from bigbia.graph.dask import from_source, node_of
 from bigbia.graph.stages import stages_of
 from bigbia.hyperstack import hyperstack
 from bigbia.io.synthetic import source
+from bigbia.kernels import reconstruction as kernel
+from bigbia.kernels.reconstruction import reconstructed
+from bigbia.morphology.reconstruction import _rule as reconstruction_rule
 from bigbia.run.execute import execute
 
 RNG = np.random.default_rng(0)
@@ -127,6 +132,29 @@ def test_live_images():
     np.testing.assert_array_equal(got, morphology.reconstruction(array // 2, array))
 
 
+def test_a_block_that_is_offered_something_rises_as_if_worked_out_again():
+    rng = np.random.default_rng(8)
+    for few in (1, 8, 10**9):  # by scans alone, by the queue as far as it goes, by both
+        for _ in range(60):
+            low, mask, connectivity = random_images(rng)
+            if rng.random() < 0.2:
+                low, mask = low > low.mean(), mask > 0
+                low &= mask
+            lowest = rule_of(mask, connectivity).outside
+            state = reconstructed(np.pad(low, 1, constant_values=lowest), mask, connectivity)
+            at = rng.integers(0, mask.shape, (int(rng.integers(1, 9)), mask.ndim))
+            values = rng.permutation(mask.reshape(-1))[:1].repeat(len(at)) if rng.random() < 0.5 else mask[tuple(at.T)]
+            offered = state.copy()
+            np.maximum.at(offered, tuple(at.T), values)
+            expected = reconstructed(np.pad(offered, 1, constant_values=lowest), mask, connectivity)
+            with mock.patch.object(kernel, "FEW", few):
+                np.testing.assert_array_equal(kernel.raised(state, mask, at, values, connectivity), expected)
+
+
+def rule_of(image, connectivity):
+    return reconstruction_rule(image.dtype, connectivity, False, "here")
+
+
 # ---- the driver ------------------------------------------------------------------------------------------------------
 def smooth(seed, shape=(48, 48)):
     return (ndi.gaussian_filter(np.random.default_rng(seed).random(shape), 2) * 1000).astype("u2")
@@ -193,8 +221,8 @@ def test_a_stop_mark_ends_a_driver(monkeypatch):
     written = []
     keep = relax.Relax._keep
 
-    def kept(self, index, state):
-        keep(self, index, state)
+    def kept(self, index, state, **how):
+        keep(self, index, state, **how)
         written.append(index)
         if len(written) == 64 + 20:  # the start of every block, and some of the first round
             self.stop()
@@ -204,6 +232,107 @@ def test_a_stop_mark_ends_a_driver(monkeypatch):
         execute([stage], scheduler="threads")
     assert len(written) == 84
     np.testing.assert_array_equal(lazy, morphology.reconstruction(array - 200, array))
+
+
+def test_a_step_that_was_offered_nothing_reads_no_voxels(monkeypatch):
+    array = smooth(9)
+    read = []
+    voxels = relax.Relax.voxels
+    monkeypatch.setattr(relax.Relax, "voxels", lambda self, name, index: read.append(name) or voxels(self, name, index))
+    lazy = bigbia.morphology.reconstruction(da.from_array(array - 9, chunks=12), da.from_array(array, chunks=12))
+    lazy.compute()
+    (stage,) = relaxations(lazy)
+    assert 0 < len(read) < sum(stage.rounds)
+    read.clear()
+    same = bigbia.morphology.reconstruction(da.from_array(array, chunks=12), da.from_array(array, chunks=12))
+    np.testing.assert_array_equal(same, array)
+    assert read == []
+    assert relaxations(same)[0].rounds == [16]
+
+
+@pytest.mark.parametrize("cut_off", [2, 30, 70, 75, 80])
+def test_a_step_that_was_done_but_not_recorded_is_still_told_to_the_neighbours(monkeypatch, cut_off):
+    """A driver that is cut off with the borders written and its list of the next round not."""
+    corridor = source("spiral", (65, 65)).read(((0, 65), (0, 65))).astype("u1") * 9
+    start = np.zeros_like(corridor)
+    start[tuple(np.argwhere(corridor)[0])] = 7
+    lazy = bigbia.morphology.reconstruction(da.from_array(start, chunks=8), da.from_array(corridor, chunks=8))
+    (stage,) = relaxations(lazy)
+    step, steps = relax.Relax.step, [0]
+
+    def dying(self, index):
+        beside = step(self, index)
+        steps[0] += bool(beside)
+        if steps[0] == cut_off:
+            steps[0] += 1
+            raise OSError("no luck")
+        return beside
+
+    monkeypatch.setattr(relax.Relax, "step", dying)
+    with pytest.raises(BigbiaError, match="no luck"):
+        execute([stage], scheduler="threads")
+    np.testing.assert_array_equal(lazy, morphology.reconstruction(start, corridor))
+
+
+@pytest.mark.parametrize("patience", [1000.0, 1.0])
+def test_one_image_computed_twice_at_once(monkeypatch, patience):
+    """As from two threads of a user: the second waits, and finds what the first has done."""
+    monkeypatch.setattr(relax, "PATIENCE", patience)
+    array = smooth(9)
+    steps, step = [], relax.Relax.step
+
+    def counted(self, index):
+        steps.append(index)
+        time.sleep(0.002)
+        return step(self, index)
+
+    monkeypatch.setattr(relax.Relax, "step", counted)
+    lazy = bigbia.morphology.reconstruction(da.from_array(array - 200, chunks=8), da.from_array(array, chunks=8))
+    with ThreadPoolExecutor(3) as pool:
+        results = [pool.submit(lazy.compute, scheduler="threads", num_workers=4) for _ in range(3)]
+    for result in results:
+        np.testing.assert_array_equal(result.result(), morphology.reconstruction(array - 200, array))
+    (stage,) = relaxations(lazy)
+    assert len(steps) == sum(stage.rounds) >= 36
+
+
+def test_a_block_that_is_begun_again_undoes_nothing(monkeypatch):
+    """A task that the scheduler thought lost, and that ends after the rounds."""
+    array = smooth(9)
+    lazy = bigbia.morphology.reconstruction(da.from_array(array - 200, chunks=8), da.from_array(array, chunks=8))
+    (stage,) = relaxations(lazy)
+    read, late = relax.Relax.read_inputs, [True]
+
+    def slow(self, index, blocks=None):
+        data = read(self, index, blocks)
+        if late:
+            late.clear()
+            for block in stage.grid.indices():
+                stage.start(block, None)
+            stage.run("rounds", ())
+        return data
+
+    monkeypatch.setattr(relax.Relax, "read_inputs", slow)
+    stage.start((3, 3), None)
+    assert len(stage.rounds) > 2
+    execute([stage], scheduler="threads")
+    np.testing.assert_array_equal(lazy, morphology.reconstruction(array - 200, array))
+
+
+def test_only_the_state_is_left():
+    array = smooth(9)
+    lazy = bigbia.morphology.reconstruction(da.from_array(array - 9, chunks=12), da.from_array(array, chunks=12))
+    lazy.compute()
+    (stage,) = relaxations(lazy)
+    assert {p.name for p in stage.folder.path.iterdir()} == {"state", "driver", "round", "rounds", "done"}
+    rounds = stage.rounds
+    for index in stage.grid.indices():  # as a task does that the scheduler thought lost
+        stage.start(index, None)
+        assert stage.step(index) == []
+    stage.run("rounds", ())
+    stage._drive()  # as one that was
+    assert stage.rounds == rounds
+    np.testing.assert_array_equal(lazy, morphology.reconstruction(array - 9, array))
 
 
 @pytest.mark.cluster

@@ -25,12 +25,12 @@ from bigbia.graph.relax import Relax
 from bigbia.graph.rounds import Rounds, borders, facing
 from bigbia.graph.stages import Left, block_name
 from bigbia.kernels.padded import inner
-from bigbia.kernels.plateaus import FAR, OUTSIDE, Plateaus, catchments, coded, have_entries, plateaus, settle
+from bigbia.kernels.plateaus import FAR, OUTSIDE, Plateaus, catchments, codes, have_entries, looked_up, plateaus, settle
 from bigbia.kernels.runs import runs_of
 
 MARKER, INSIDE, BEYOND = 0, 1, 2  # what a voxel is: the domain
 _DISTANCE = np.array([0, FAR, OUTSIDE], np.uint32)
-_SHOWN = ("distance", "entry_level", "entry_distance")
+_SHOWN = ("distance", "entry_level", "entry_distance")  # in the order of Plateaus
 MARGIN = 3  # a voxel next to the block has its entry from a neighbour whose distance needs another one's level
 
 
@@ -104,11 +104,10 @@ class Catchments(Rounds):
         source = settle(block, self.connectivity)
         for layer in (margin - 1, margin):
             have_entries(block, layer, self.connectivity)
-        shown = {name: _certain(block, name) for name in _SHOWN}
         own = inner(len(index), margin)
-        border = {k: v for name, a in shown.items() for k, v in borders(name, a[own]).items()}
+        border = {k: _certain(v) for name in _SHOWN for k, v in borders(name, getattr(block, name)[own]).items()}
         views = [
-            [a[_beyond(o, margin)] for a in shown.values()]
+            [_certain(np.asarray(array[_beyond(o, margin)])) for array in block[1:]]
             for o in self.offsets
             if self.inside(index, o)
         ]
@@ -169,9 +168,8 @@ class Catchments(Rounds):
 
 def unsettled(level: np.ndarray, domain: np.ndarray, pad: Sequence[tuple[int, int]]) -> Plateaus:
     """A block of which the levels, turned over, and the domain are known. The outermost voxels after padding are margin."""
-    code = coded(-level if level.dtype.kind == "f" else ~level)
-    code = np.pad(code, pad, constant_values=np.iinfo(code.dtype).max)
-    distance = np.pad(_DISTANCE[domain], pad, constant_values=OUTSIDE)
+    code = codes(level, pad)
+    distance = looked_up(_DISTANCE, domain, pad, OUTSIDE)
     for axis in range(distance.ndim):
         for side in (slice(0, 1), slice(-1, None)):
             edge = distance[(slice(None),) * axis + (side,)]
@@ -188,10 +186,9 @@ def check_markers(kind: str, marked: bool, inside: bool) -> None:
         )
 
 
-def _certain(block: Plateaus, name: str) -> np.ndarray:
-    """What a neighbour sees: FAR is as good as outside, until it is known better."""
-    array = getattr(block, name)
-    return np.where(array == FAR, OUTSIDE, array).astype(np.uint32) if name == "distance" else array
+def _certain(shown: np.ndarray) -> np.ndarray:
+    """What neighbours see: FAR is as good as outside, until it is known better."""
+    return np.where(shown == FAR, np.uint32(OUTSIDE), shown) if shown.dtype == np.uint32 else shown
 
 
 def _beyond(offset: Index, margin: int) -> tuple[slice | int, ...]:

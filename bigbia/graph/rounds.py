@@ -26,16 +26,18 @@ import numpy as np
 
 from bigbia import config
 from bigbia.errors import RunError
-from bigbia.graph.boxes import Grid, Index
+from bigbia.graph.boxes import Grid, Index, shape_of
 from bigbia.graph.regions import Blocks, Node
 from bigbia.graph.stages import Stage, block_name
+
+_MARK = ("said", "round")  # beside a border: which neighbours its last change was beside, and in which round that was
 
 
 class Rounds(Stage):
     """A stage whose driver works blocks out in rounds. Subclasses say what a block does: `start` and `step`.
 
-    Neighbours differ by at most `connectivity` steps. `start` must leave what is there already as it is: a run that goes
-    on has built rounds upon it.
+    Neighbours differ by at most `connectivity` steps. `start` must leave what is there already as it is (`replace=False`):
+    a run that goes on, or another one, has built rounds upon it.
     """
 
     block_steps = frozenset({"start"})
@@ -72,9 +74,14 @@ class Rounds(Stage):
         if step == "start":
             self.start(index, blocks)
         elif step == "rounds":
-            self._drive()
+            with self.folder.locked("driver"):  # two computes of one image: the second finds what the first has done
+                if not self.complete:
+                    self._drive()
         else:
-            self.folder.finish()
+            self.finish()
+
+    def finish(self) -> None:
+        self.folder.finish()
 
     # ---- the driver
     def stop(self) -> None:
@@ -84,21 +91,35 @@ class Rounds(Stage):
         self.folder.file("stop").unlink(missing_ok=True)
         if self.folder.exists("round"):
             record = self.folder.read("round")
-            number, todo = int(record["number"]), [tuple(map(int, i)) for i in record["blocks"]]
+            number, steps = int(record["number"]), int(record["steps"])
+            todo = [tuple(map(int, i)) for i in record["blocks"]]
         else:
-            number, todo = 0, list(self.grid.indices()) if len(self.grid) > 1 else []
-        while todo:
-            beside = together(self._checked_step, todo)
+            number, steps, todo = 0, 0, list(self.grid.indices()) if len(self.grid) > 1 else []
+        while todo := self.remaining(number, steps, todo):
+            beside = together(functools.partial(self._checked_step, number), todo)
             number += 1
+            steps += len(beside)
             todo = sorted({block for several in beside for block in several})
             blocks = np.array(todo, np.int64).reshape(len(todo), len(self.grid.numblocks))
-            self.folder.write("round", {"number": np.array(number), "blocks": blocks})
             self.folder.write(f"rounds/{number}", {"blocks": np.array(len(beside))})
+            self.folder.write("round", {"number": np.array(number), "steps": np.array(steps), "blocks": blocks})
 
-    def _checked_step(self, index: Index) -> list[Index]:
+    def remaining(self, number: int, steps: int, todo: list[Index]) -> list[Index]:
+        """What is left to do after rounds, with steps in all: none where a subclass got to the end in another way."""
+        return todo
+
+    def check_stop(self) -> None:
         if self.folder.exists("stop"):
             raise RunError(f"{self.kind}: stopped")
-        return self.step(index)
+
+    def _checked_step(self, number: int, index: Index) -> list[Index]:
+        self.check_stop()
+        beside = self.step(index)
+        name = block_name("border", index)
+        said = self.folder.read(name, *_MARK) if self.folder.exists(name) else {}
+        if said and int(said["round"]) == number:  # also by a step of this round that was cut off after its border
+            beside = sorted({*beside, *(tuple(map(int, i)) for i in said["said"])})
+        return beside
 
     @property
     def rounds(self) -> list[int]:
@@ -108,15 +129,27 @@ class Rounds(Stage):
 
     # ---- borders
     def keep_border(self, index: Index, border: Mapping[str, np.ndarray]) -> None:
-        """What the neighbours see. Written last: it is compared when a step is done again."""
-        self.folder.write(block_name("border", index), border)
+        """What the neighbours see. Written last: it is compared when a step is done again.
+
+        With it go the round and the neighbours beside which it changed, for the same step done again afterwards.
+        """
+        name = block_name("border", index)
+        number, said = -1, []
+        if self.folder.exists(name):
+            number = int(self.folder.read("round", "number")["number"]) if self.folder.exists("round") else 0
+            last = self.folder.read(name)
+            said = self.beside(index, last, border)
+            if int(last["round"]) == number:
+                said = sorted({*said, *(tuple(map(int, i)) for i in last["said"])})
+        mark = {"said": np.array(said, np.int64).reshape(len(said), len(index)), "round": np.array(number)}
+        self.folder.write(name, {**border, **mark}, replace=number >= 0)
 
     def border(self, index: Index) -> dict[str, np.ndarray]:
-        return self.folder.read(block_name("border", index))
+        return self.folder.read_some(block_name("border", index), lambda name: name not in _MARK)
 
     def beside(self, index: Index, before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]) -> list[Index]:
         """The neighbours beside which a border changed."""
-        names = sorted({name.rpartition(".")[0] for name in after})
+        names = sorted({name.rpartition(".")[0] for name in after if "." in name})
         return [
             tuple(i + k for i, k in zip(index, o))
             for o in self.offsets
@@ -131,13 +164,40 @@ class Rounds(Stage):
         for offset in self.offsets:
             if not self.inside(index, offset):
                 continue
-            other = tuple(i + o for i, o in zip(index, offset))
-            axis = next(a for a, o in enumerate(offset) if o)
-            keys = {name: f"{name}.{axis}{int(offset[axis] < 0)}" for name in padded}
-            faces = self.folder.read(block_name("border", other), *keys.values())
-            place = tuple(slice(1, -1) if not o else (0 if o < 0 else -1) for o in offset)
-            for name, array in padded.items():
-                array[place] = facing(faces, tuple(-o for o in offset), name)
+            for name, voxels in self._facing_me(index, offset, padded).items():
+                padded[name][_at_the_end(offset)] = voxels
+
+    def layers(self, index: Index, name: str, outside: Any) -> dict[tuple[int, int], np.ndarray]:
+        """The voxels just outside each face of a block, by axis and side, as the neighbours' borders are now.
+
+        Each is larger than the face by one voxel on every side.
+        """
+        box = shape_of(self.grid.box(index))
+        shapes = [tuple(n + 2 for b, n in enumerate(box) if b != a) for a in range(len(box))]
+        found: dict[tuple[int, int], np.ndarray] = {}
+        for offset in self.offsets:
+            if not self.inside(index, offset):
+                continue
+            voxels = self._facing_me(index, offset, [name])[name]
+            for axis in (a for a, o in enumerate(offset) if o):
+                key = axis, int(offset[axis] > 0)
+                if key not in found:
+                    found[key] = np.full(shapes[axis], outside, voxels.dtype)
+                found[key][_at_the_end(tuple(o for a, o in enumerate(offset) if a != axis))] = voxels
+        return found
+
+    def _facing_me(self, index: Index, offset: Index, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """The voxels of the neighbour at an offset that a block touches."""
+        other = tuple(i + o for i, o in zip(index, offset))
+        axis = next(a for a, o in enumerate(offset) if o)
+        keys = {name: f"{name}.{axis}{int(offset[axis] < 0)}" for name in names}
+        faces = self.folder.read(block_name("border", other), *keys.values())
+        return {name: facing(faces, tuple(-o for o in offset), name) for name in keys}
+
+
+def _at_the_end(offset: Index) -> tuple[slice | int, ...]:
+    """Where in an array with a halo the voxels of the neighbour at an offset go."""
+    return tuple(slice(1, -1) if not o else (0 if o < 0 else -1) for o in offset)
 
 
 def borders(name: str, state: np.ndarray) -> dict[str, np.ndarray]:

@@ -5,8 +5,9 @@
                                         done  written when the stage's last task has run
 
 Every file is written under a temporary name and renamed, so it is whole or absent; an absent file is an error, never
-zeros. A folder lives as long as something refers to its stage: a lazy array, a stage built on it, or unfinished
-futures of a distributed client. Folders of sessions whose process was killed are swept by the next session.
+zeros. Voxels may be packed (`graph/packing.py`). A folder lives as long as something refers to its stage: a lazy array,
+a stage built on it, or unfinished futures of a distributed client. Folders of sessions whose process was killed are
+swept by the next session.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import sys
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ import numpy as np
 
 from bigbia import config
 from bigbia.errors import StorageError
+from bigbia.graph.packing import packed, unpack
 
 _MAGIC = b"bigbia01"
 _ALIGN = 64
@@ -56,19 +59,32 @@ class Folder:
     def finish(self) -> None:
         self.write("done", {})
 
-    def write(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """One record: named arrays in one file, whole or absent."""
+    def write(self, name: str, arrays: Mapping[str, np.ndarray], pack: bool = False, replace: bool = True) -> None:
+        """One record: named arrays in one file, whole or absent; packed, where that makes them smaller.
+
+        With `replace=False` a record that is there already stays, even one that another process writes meanwhile.
+        """
         path = self.file(name)
-        header = []
+        header: list[list] = []
         at = 0
-        data = []
+        data: list[tuple[int, Any]] = []
         for key, array in arrays.items():
             array = np.asarray(array)  # ascontiguousarray would make 0-d arrays 1-d
             if not array.flags.c_contiguous:
                 array = array.copy()
-            data.append((at, array))
             header.append([key, array.dtype.str, list(array.shape), at])
-            at += -(-array.nbytes // _ALIGN) * _ALIGN
+            pieces = packed(array) if pack else None
+            if pieces is None:
+                data.append((at, array.reshape(-1).view(np.uint8).data))
+                size = array.nbytes
+            else:
+                where = at
+                for piece in pieces.data:
+                    data.append((where, piece))
+                    where += len(piece)
+                header[-1].append([pieces.rows, [len(p) for p in pieces.data], pieces.sums])
+                size = where - at
+            at += -(-size // _ALIGN) * _ALIGN
         text = json.dumps(header).encode()
         start = -(-(len(_MAGIC) + 4 + len(text)) // _ALIGN) * _ALIGN
         temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.tmp")
@@ -76,17 +92,32 @@ class Folder:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(temporary, "wb", buffering=0) as file:
                 _write_all(file, (_MAGIC + struct.pack("<I", len(text)) + text).ljust(start, b"\0"))
-                for offset, array in data:
-                    if array.nbytes:
+                for offset, part in data:
+                    if len(part):
                         file.seek(start + offset)
-                        _write_all(file, array.reshape(-1).view(np.uint8).data)
-            os.replace(temporary, path)
+                        _write_all(file, part)
+            if replace:
+                os.replace(temporary, path)
+            else:
+                _rename_unless_there(temporary, path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise StorageError(
                 f"scratch {self.path}: {error.strerror or error} ({at >> 10} KiB to write); free space there, or name another folder: "
                 "BIGBIA_SCRATCH=/path"
             ) from error
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """One at a time, of all processes: others wait."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.file(name), "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def remove(self, kind: str) -> None:
+        """Remove the records of a kind: those whose names begin with `kind/`."""
+        shutil.rmtree(self.file(kind), ignore_errors=True)
 
     def read(self, name: str, *keys: str) -> dict[str, np.ndarray]:
         """The arrays of a record; all of them, or those named."""
@@ -96,16 +127,15 @@ class Folder:
         """The arrays of a record whose names are wanted."""
         with self._open(name) as file:
             start, header = self._header(file, name)
-            return {k: _load(file, start, dtype, shape, at) for k, dtype, shape, at in header if wanted(k)}
+            return {about[0]: self._load(file, start, about) for about in header if wanted(about[0])}
 
     def read_rows(self, name: str, key: str, first: int, last: int) -> np.ndarray:
         """Rows first to last along the first axis of one array of a record."""
         with self._open(name) as file:
             start, header = self._header(file, name)
-            for k, dtype, shape, at in header:
-                if k == key:
-                    row = int(np.prod(shape[1:], dtype=np.int64)) * np.dtype(dtype).itemsize
-                    return _load(file, start, dtype, [last - first, *shape[1:]], at + first * row)
+            for about in header:
+                if about[0] == key:
+                    return self._load(file, start, about, (first, last))
         raise StorageError(f"scratch {self.file(name)}: holds no {key!r}")
 
     def _open(self, name: str) -> Any:
@@ -119,11 +149,57 @@ class Folder:
 
     def _header(self, file: Any, name: str) -> tuple[int, list]:
         head = file.read(len(_MAGIC) + 4)
-        if len(head) < len(_MAGIC) + 4 or head[: len(_MAGIC)] != _MAGIC:
-            raise StorageError(f"scratch {self.file(name)} is damaged: remove {self.path} and compute again")
-        (length,) = struct.unpack("<I", head[len(_MAGIC) :])
-        text = file.read(length)
-        return -(-(len(head) + length) // _ALIGN) * _ALIGN, json.loads(text)
+        try:
+            if head[: len(_MAGIC)] != _MAGIC:
+                raise ValueError
+            (length,) = struct.unpack("<I", head[len(_MAGIC) :])
+            return -(-(len(head) + length) // _ALIGN) * _ALIGN, json.loads(file.read(length))
+        except (ValueError, struct.error):
+            raise self._damaged(file) from None
+
+    def _damaged(self, file: Any) -> StorageError:
+        return StorageError(f"scratch {file.name} is damaged: remove {self.path} and compute again")
+
+    def _load(self, file: Any, start: int, about: list, part: tuple[int, int] | None = None) -> np.ndarray:
+        """An array, or some rows of it, of which the header says this."""
+        _, dtype, shape, at, *pieces = about
+        count = shape[0] if shape else 1
+        first, last = part or (0, count)
+        if part:
+            shape = [last - first, *shape[1:]]
+        row = int(np.prod(shape[1:], dtype=np.int64)) * np.dtype(dtype).itemsize
+        out = np.empty(shape, np.dtype(dtype))
+        if not out.nbytes:
+            return out
+        voxels = out.reshape(-1).view(np.uint8)
+        if not pieces:
+            file.seek(start + at + first * row)
+            _read_all(file, voxels.data)
+            return out
+        rows, sizes, sums = pieces[0]
+        begin, end = first // rows, -(-last // rows)
+        file.seek(start + at + sum(sizes[:begin]))
+        for i in range(begin, end):
+            data = bytearray(sizes[i])
+            _read_all(file, data)
+            a, b = max(first, i * rows), min(last, (i + 1) * rows)
+            size = (min((i + 1) * rows, count) - i * rows) * row
+            try:
+                unpack(data, sums[i], size, voxels[(a - first) * row : (b - first) * row], (a - i * rows) * row)
+            except (ValueError, RuntimeError):
+                raise self._damaged(file) from None
+        return out
+
+
+def _rename_unless_there(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        if not path.exists():
+            os.replace(temporary, path)
+    temporary.unlink(missing_ok=True)
 
 
 def _write_all(file: Any, data: Any) -> None:
@@ -132,17 +208,13 @@ def _write_all(file: Any, data: Any) -> None:
         view = view[file.write(view) :]
 
 
-def _load(file: Any, start: int, dtype: str, shape: Sequence[int], at: int) -> np.ndarray:
-    out = np.empty(shape, np.dtype(dtype))
-    if out.nbytes:
-        file.seek(start + at)
-        view = out.reshape(-1).view(np.uint8).data
-        while len(view):
-            n = file.readinto(view)
-            if not n:
-                raise StorageError(f"scratch {file.name} is cut short: remove its folder and compute again")
-            view = view[n:]
-    return out
+def _read_all(file: Any, data: Any) -> None:
+    view = memoryview(data)
+    while len(view):
+        n = file.readinto(view)
+        if not n:
+            raise StorageError(f"scratch {file.name} is cut short: remove its folder and compute again")
+        view = view[n:]
 
 
 # ---- sessions ------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ order of the levels, so that one compiled kernel serves all dtypes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numba as nb
@@ -39,17 +40,57 @@ class Plateaus(NamedTuple):
         return level, distance, entry_level, entry_distance
 
 
-def coded(level: np.ndarray) -> np.ndarray:
-    """Whole numbers in the same order, int32 if they fit, else int64: 0.0 and -0.0 alike, NaN not asked for."""
-    kind, size = level.dtype.kind, level.dtype.itemsize
+def codes(turned: np.ndarray, pad: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Levels that were turned over (negated, of integers inverted) as whole numbers in the levels' own order.
+
+    int32 if they fit, else int64; with a margin of the highest. Of zeros there is one kind, and no NaN.
+    """
+    kind, size = turned.dtype.kind, turned.dtype.itemsize
     whole = np.int32 if size <= 4 else np.int64
+    flip = whole(-1)  # the order is turned back
     if kind == "f":
-        bits = (level + level.dtype.type(0)).view(whole)
-        bits ^= (bits >> (8 * size - 1)) & np.iinfo(whole).max
-        return bits
-    if kind == "u" and size >= 4:
-        return level.view(whole) ^ whole(np.iinfo(whole).min)
-    return level.astype(whole, copy=False)
+        values = turned.view(whole)
+    elif kind == "u" and size >= 4:
+        values, flip = turned.view(whole), whole(np.iinfo(whole).max)
+    else:
+        values = turned.astype(whole, copy=False)
+    out = np.empty([n + a + b for n, (a, b) in zip(turned.shape, pad)], whole)
+    core = _margin_set(out, pad, np.iinfo(whole).max)
+    _code(_rows(values), _starts(out.shape, core), flip, kind == "f", out.reshape(-1))
+    return out
+
+
+def coded(values: np.ndarray) -> np.ndarray:
+    """Any values as whole numbers in the same order, without a margin."""
+    return ~codes(values, [(0, 0)] * values.ndim)
+
+
+def looked_up(table: np.ndarray, values: np.ndarray, pad: Sequence[tuple[int, int]], outside: int) -> np.ndarray:
+    """table[values] with a margin."""
+    out = np.empty([n + a + b for n, (a, b) in zip(values.shape, pad)], table.dtype)
+    core = _margin_set(out, pad, outside)
+    _look_up(_rows(values), _starts(out.shape, core), table, out.reshape(-1))
+    return out
+
+
+def _rows(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values).reshape(-1, values.shape[-1])
+
+
+def _margin_set(out: np.ndarray, pad: Sequence[tuple[int, int]], value: int) -> tuple[slice, ...]:
+    """Fill the margin; where the rest is."""
+    for axis, (before, after) in enumerate(pad):
+        for edge in (slice(0, before), slice(out.shape[axis] - after, None)):
+            out[(slice(None),) * axis + (edge,)] = value
+    return tuple(slice(before, n - after) for n, (before, after) in zip(out.shape, pad))
+
+
+def _starts(shape: tuple[int, ...], core: tuple[slice, ...]) -> np.ndarray:
+    """Where the lines of a part begin in a block."""
+    at = np.full(1, core[-1].start, np.int64)
+    for axis, part in enumerate(core[:-1]):
+        at = (at[:, None] + int(np.prod(shape[axis + 1 :])) * np.arange(part.start, part.stop)).reshape(-1)
+    return at
 
 
 def plateaus(level: np.ndarray, distance: np.ndarray) -> Plateaus:
@@ -106,6 +147,26 @@ def catchments(
     rim = np.empty(len(shell(shape, margin - 1)), np.int64)
     found = _resolve(flat, lines, length, int(markers.max(initial=0)) + 1, rim)
     return source[own], rim[:found]
+
+
+@_njit
+def _code(rows, starts, flip, floats, out):
+    bits = 8 * rows.itemsize - 1
+    for i in range(starts.size):
+        p = starts[i]
+        for x in range(rows.shape[1]):
+            v = rows[i, x]
+            if floats:
+                v ^= (v >> bits) & ~(flip << bits)
+            out[p + x] = v ^ flip
+
+
+@_njit
+def _look_up(rows, starts, table, out):
+    for i in range(starts.size):
+        p = starts[i]
+        for x in range(rows.shape[1]):
+            out[p + x] = table[rows[i, x]]
 
 
 @_njit

@@ -5,10 +5,14 @@ The queue holds a voxel once, so it is never longer than the block; voxels on th
 
 from __future__ import annotations
 
-from itertools import product
+from typing import Any
 
 import numba as nb
 import numpy as np
+
+from bigbia.kernels.padded import first_voxels, steps
+
+FEW = 8  # the share of a block's voxels, one in so many, that the queue alone may look at
 
 _njit = nb.njit(nogil=True, cache=True)
 
@@ -23,26 +27,53 @@ def reconstructed(seed: np.ndarray, mask: np.ndarray, connectivity: int) -> np.n
     state[inner] = np.minimum(state[inner], mask)
     limit = state.copy()  # on the halo nothing can rise
     limit[inner] = mask
-    strides = np.array([int(np.prod(state.shape[a + 1 :])) for a in range(state.ndim)], np.int64)
-    offsets = [o for o in product((-1, 0, 1), repeat=mask.ndim) if 0 < sum(map(abs, o)) <= connectivity]
-    before = np.array([int(np.dot(strides, o)) for o in offsets if o < (0,) * mask.ndim], np.int64)
-    lines = _first_voxels(mask.shape, strides)
-    queue = np.empty(mask.size + 1, np.int64)
-    waiting = np.zeros(state.size, bool)
-    _reconstruct(state.reshape(-1), limit.reshape(-1), before, lines, mask.shape[-1], queue, waiting)
+    _scan_and_spread(state, limit, connectivity)
     return np.ascontiguousarray(state[inner])
 
 
-def _first_voxels(shape: tuple[int, ...], strides: np.ndarray) -> np.ndarray:
-    """Where each line of the block begins in the block with its halo."""
-    at = np.ones(1, np.int64) * strides[-1]
-    for n, stride in zip(shape[:-1], strides[:-1]):
-        at = (at[:, None] + stride * np.arange(1, n + 1)).reshape(-1)
-    return at
+def raised(state: np.ndarray, limit: np.ndarray, at: np.ndarray, values: np.ndarray, connectivity: int) -> np.ndarray:
+    """The same of a block that was done, after voxels `at` (n, axes) were offered values.
+
+    No scans, so the time goes with the voxels that change, unless these are many: then scans are faster than the queue.
+    """
+    inner = tuple(slice(1, -1) for _ in range(state.ndim))
+    shape = tuple(n + 2 for n in state.shape)
+    lowest = _lowest(state.dtype)
+    new, most = np.full(shape, lowest, state.dtype), np.full(shape, lowest, state.dtype)  # nothing rises on the halo
+    new[inner], most[inner] = state, limit
+    order = np.argsort(values)[::-1]  # high ones first, so that fewer voxels rise twice
+    places = np.ravel_multi_index(tuple(at[order].T + 1), shape)
+    queue = np.empty(state.size + 1, np.int64)
+    waiting = np.zeros(new.size, bool)
+    flat = new.reshape(-1), most.reshape(-1)
+    count = _offer(*flat, places, values[order].astype(state.dtype), queue, waiting)
+    if _spread(*flat, _before(shape, connectivity), queue, waiting, count, state.size // FEW):
+        _scan_and_spread(new, most, connectivity)
+    return np.ascontiguousarray(new[inner])
+
+
+def _scan_and_spread(state: np.ndarray, limit: np.ndarray, connectivity: int) -> None:
+    lines, length = first_voxels(state.shape), state.shape[-1] - 2
+    queue = np.empty(len(lines) * length + 1, np.int64)
+    waiting = np.zeros(state.size, bool)
+    flat = state.reshape(-1), limit.reshape(-1), _before(state.shape, connectivity)
+    _spread(*flat, queue, waiting, _scan(*flat, lines, length, queue, waiting), -1)
+
+
+def _before(shape: tuple[int, ...], connectivity: int) -> np.ndarray:
+    """Half of a voxel's neighbours; the others are as far the other way."""
+    every = steps(shape, connectivity)
+    return every[: len(every) // 2]
+
+
+def _lowest(dtype: np.dtype) -> Any:
+    if dtype.kind == "f":
+        return -np.inf
+    return False if dtype.kind == "b" else np.iinfo(dtype).min
 
 
 @_njit
-def _reconstruct(state, limit, before, lines, length, queue, waiting):
+def _scan(state, limit, before, lines, length, queue, waiting):
     near = before.size
     for i in range(lines.size):
         for p in range(lines[i], lines[i] + length):
@@ -50,7 +81,7 @@ def _reconstruct(state, limit, before, lines, length, queue, waiting):
             for k in range(near):
                 v = max(v, state[p + before[k]])
             state[p] = min(v, limit[p])
-    head, count, size = 0, 0, queue.size
+    count = 0
     for i in range(lines.size - 1, -1, -1):
         for p in range(lines[i] + length - 1, lines[i] - 1, -1):
             v = state[p]
@@ -65,7 +96,32 @@ def _reconstruct(state, limit, before, lines, length, queue, waiting):
                     count += 1
                     waiting[p] = True
                     break
+    return count
+
+
+@_njit
+def _offer(state, limit, places, values, queue, waiting):
+    count = 0
+    for i in range(places.size):
+        p = places[i]
+        v = min(values[i], limit[p])
+        if state[p] < v:
+            state[p] = v
+            if not waiting[p]:
+                waiting[p] = True
+                queue[count] = p
+                count += 1
+    return count
+
+
+@_njit
+def _spread(state, limit, before, queue, waiting, count, most):
+    """Empty the queue; or leave it after so many voxels, and say so."""
+    near, size, head = before.size, queue.size, 0
     while count:
+        if most == 0:
+            return True
+        most -= 1
         p = queue[head]
         head = head + 1 if head + 1 < size else 0
         count -= 1
@@ -80,3 +136,4 @@ def _reconstruct(state, limit, before, lines, length, queue, waiting):
                     tail = head + count
                     queue[tail if tail < size else tail - size] = q
                     count += 1
+    return False

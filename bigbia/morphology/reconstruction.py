@@ -230,12 +230,14 @@ def _rule(dtype: Any, connectivity: int, down: bool, what: str) -> Relaxation:
 
 
 def _at_once(seed: np.ndarray, mask: np.ndarray, rule: Relaxation, down: bool) -> np.ndarray:
-    limit, state = rule.start([seed, mask], whole(mask.shape))
+    limit, state, _ = rule.start([seed, mask], whole(mask.shape))
     return turned(rule.relax(np.pad(state, 1, constant_values=rule.outside), limit), down)
 
 
-def _start(blocks: Sequence[np.ndarray], box: Box, *, down: bool, what: str) -> tuple[np.ndarray, np.ndarray]:
+def _start(blocks: Sequence[np.ndarray], box: Box, *, down: bool, what: str) -> tuple[np.ndarray, np.ndarray, dict]:
     seed, mask = (b.astype(b.dtype.newbyteorder("="), copy=False) for b in blocks)
+    if mask.dtype.kind == "f":  # one kind of zero: 0.0 and -0.0 are equal, and which of them spread would be chance
+        seed, mask = seed + seed.dtype.type(0), mask + mask.dtype.type(0)
     wrong = ~(seed >= mask if down else seed <= mask)  # NaN too
     if wrong.any():
         place = tuple(int(p) for p in np.argwhere(wrong)[0])
@@ -250,7 +252,7 @@ def _start(blocks: Sequence[np.ndarray], box: Box, *, down: bool, what: str) -> 
             f"{tuple(p + a for p, (a, _) in zip(place, box))}, in the block {describe(box)}: take the "
             f"{'maximum' if down else 'minimum'} of both first"
         )
-    return turned(mask, down), turned(seed, down)
+    return turned(mask, down), turned(seed, down), {}
 
 
 def turned(image: Any, down: bool) -> Any:
