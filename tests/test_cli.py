@@ -412,8 +412,8 @@ def finished_demo(tmp_path_factory):
 def test_demo_is_the_whole_array_reference(finished_demo):
     import scipy.ndimage as ndi
     import tifffile
-    from skimage.filters import threshold_otsu
     from scipy.ndimage import maximum_position
+    from skimage.filters import threshold_otsu
     from skimage.measure import label, regionprops_table
     from skimage.segmentation import watershed
 

@@ -34,6 +34,7 @@ def make(folder: Path, kind: str, size: int, chunk: int) -> dict[str, Any]:
         from bigbia.hyperstack import hyperstack
 
         part = path.with_name(f"{path.name}.part")
+        part.mkdir(parents=True, exist_ok=True)
 
         def stored(name: str, array: Any) -> Any:
             bigbia.save(part / f"{name}.zarr", hyperstack(array, "zyx"), chunks=chunk, levels=1, overwrite=True)

@@ -153,6 +153,7 @@ class Catchments(Rounds):
                 "label": names,
                 "from": places.astype(np.int32),
             },
+            replace=margin == 1,  # a start that comes late must not undo steps
         )
 
     def settled(self) -> Left:

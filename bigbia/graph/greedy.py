@@ -163,8 +163,10 @@ class Greedy(Rounds):
         seen = (state != GOES) & self._seen_from_outside(index, points)
         border = {**of(points, seen), "state": state[seen]}
         mark = {"said": np.array(said, np.int64).reshape(len(said), len(index)), "round": np.array(number)}
-        self.folder.write(block_name("border", index), {**border, **mark})
-        self.folder.write(block_name("state", index), {"state": states, "open": np.array((states == OPEN).any())})
+        again = number >= 0  # a start that comes late must not undo steps
+        self.folder.write(block_name("border", index), {**border, **mark}, replace=again)
+        states_of = {"state": states, "open": np.array((states == OPEN).any())}
+        self.folder.write(block_name("state", index), states_of, replace=again)
 
     # ---- who sees whom
     def _wide(self, box: Box) -> Box:

@@ -10,8 +10,10 @@ from typing import Any
 import numba as nb
 import numpy as np
 
-from bigbia.kernels.padded import first_voxels, steps
+from bigbia.kernels.padded import first_voxels, inner, steps
 
+MANY = 80  # one voxel in so many that still rise is worth another scan
+SCANS = 8  # at most
 FEW = 8  # the share of a block's voxels, one in so many, that the queue alone may look at
 
 _njit = nb.njit(nogil=True, cache=True)
@@ -21,14 +23,18 @@ def reconstructed(seed: np.ndarray, mask: np.ndarray, connectivity: int) -> np.n
     """Raise a seed under a mask: the highest value that comes along a path from a seed, never above the mask.
 
     `seed` has a halo of one voxel on every side, whose values are sources; `mask` has none. The result has none.
+    `seed` is used up.
     """
-    inner = tuple(slice(1, -1) for _ in range(mask.ndim))
-    state = seed.copy()
-    state[inner] = np.minimum(state[inner], mask)
-    limit = state.copy()  # on the halo nothing can rise
-    limit[inner] = mask
-    _scan_and_spread(state, limit, connectivity)
-    return np.ascontiguousarray(state[inner])
+    own = inner(mask.ndim)
+    np.minimum(seed[own], mask, out=seed[own])
+    limit = np.empty_like(seed)
+    limit[own] = mask
+    for axis in range(mask.ndim):  # on the halo nothing can rise
+        for side in (slice(0, 1), slice(-1, None)):
+            edge = (slice(None),) * axis + (side,)
+            limit[edge] = seed[edge]
+    _scan_and_spread(seed, limit, connectivity)
+    return np.ascontiguousarray(seed[own])
 
 
 def raised(state: np.ndarray, limit: np.ndarray, at: np.ndarray, values: np.ndarray, connectivity: int) -> np.ndarray:
@@ -36,11 +42,11 @@ def raised(state: np.ndarray, limit: np.ndarray, at: np.ndarray, values: np.ndar
 
     No scans, so the time goes with the voxels that change, unless these are many: then scans are faster than the queue.
     """
-    inner = tuple(slice(1, -1) for _ in range(state.ndim))
+    own = inner(state.ndim)
     shape = tuple(n + 2 for n in state.shape)
     lowest = _lowest(state.dtype)
     new, most = np.full(shape, lowest, state.dtype), np.full(shape, lowest, state.dtype)  # nothing rises on the halo
-    new[inner], most[inner] = state, limit
+    new[own], most[own] = state, limit
     order = np.argsort(values)[::-1]  # high ones first, so that fewer voxels rise twice
     places = np.ravel_multi_index(tuple(at[order].T + 1), shape)
     queue = np.empty(state.size + 1, np.int64)
@@ -49,7 +55,7 @@ def raised(state: np.ndarray, limit: np.ndarray, at: np.ndarray, values: np.ndar
     count = _offer(*flat, places, values[order].astype(state.dtype), queue, waiting)
     if _spread(*flat, _before(shape, connectivity), queue, waiting, count, state.size // FEW):
         _scan_and_spread(new, most, connectivity)
-    return np.ascontiguousarray(new[inner])
+    return np.ascontiguousarray(new[own])
 
 
 def _scan_and_spread(state: np.ndarray, limit: np.ndarray, connectivity: int) -> None:
@@ -74,28 +80,72 @@ def _lowest(dtype: np.dtype) -> Any:
 
 @_njit
 def _scan(state, limit, before, lines, length, queue, waiting):
-    near = before.size
+    """Scans there and back, while many voxels still have something to hand on; then those are queued, and counted."""
+    best = np.empty(length, state.dtype)
+    rose = np.empty(length, np.uint8)
+    count = 0
+    for _ in range(SCANS):
+        _there(state, limit, before, lines, length, best)
+        count = _back(state, limit, before, lines, length, best, rose, queue)
+        if count * MANY < lines.size * length:
+            break
+    for i in range(count):
+        waiting[queue[i]] = True
+    return count
+
+
+@_njit
+def _best(state, p, before, length, sign, best):
+    """The highest of a line's voxels and their neighbours before them, those on the line itself left out."""
+    for x in range(length):
+        best[x] = state[p + x]
+    for k in range(before.size - 1):  # the last is on the line
+        q = p + sign * before[k]
+        for x in range(length):
+            v, b = state[q + x], best[x]
+            best[x] = v if v > b else b
+
+
+@_njit
+def _there(state, limit, before, lines, length, best):
     for i in range(lines.size):
-        for p in range(lines[i], lines[i] + length):
-            v = state[p]
-            for k in range(near):
-                v = max(v, state[p + before[k]])
-            state[p] = min(v, limit[p])
+        p = lines[i]
+        _best(state, p, before, length, 1, best)
+        v = state[p - 1]
+        for x in range(length):
+            b, top = best[x], limit[p + x]
+            v = b if b > v else v
+            v = top if top < v else v
+            state[p + x] = v
+
+
+@_njit
+def _back(state, limit, before, lines, length, best, rose, queue):
+    """The scan against raster order, and the voxels that rose in it and from which one already passed could rise."""
     count = 0
     for i in range(lines.size - 1, -1, -1):
-        for p in range(lines[i] + length - 1, lines[i] - 1, -1):
-            v = state[p]
-            for k in range(near):
-                v = max(v, state[p - before[k]])
-            v = min(v, limit[p])
-            state[p] = v
-            for k in range(near):
-                q = p - before[k]
-                if state[q] < v and state[q] < limit[q]:
-                    queue[count] = p
-                    count += 1
-                    waiting[p] = True
-                    break
+        p = lines[i]
+        _best(state, p, before, length, -1, best)
+        v = state[p + length]
+        some = 0
+        for x in range(length - 1, -1, -1):
+            b, top, old = best[x], limit[p + x], state[p + x]
+            v = b if b > v else v
+            v = top if top < v else v
+            rose[x] = v > old
+            some |= v > old
+            state[p + x] = v
+        if not some:
+            continue
+        for x in range(length - 1, -1, -1):
+            if rose[x]:
+                v = state[p + x]
+                for k in range(before.size):
+                    q = p + x - before[k]
+                    if state[q] < v and state[q] < limit[q]:
+                        queue[count] = p + x
+                        count += 1
+                        break
     return count
 
 

@@ -14,7 +14,7 @@ from bigbia.errors import BlockError, InputError, ParameterError
 from bigbia.filters.edges import over_others
 from bigbia.graph.basins import Basins
 from bigbia.graph.boxes import Box, describe, whole
-from bigbia.graph.catchments import BEYOND, INSIDE, MARKER, Catchments, check_markers, unsettled
+from bigbia.graph.catchments import INSIDE, MARKER, Catchments, check_markers, unsettled
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import Lazy, check_image, is_lazy, lazy
 from bigbia.graph.objects import check_connectivity, nodes_over, space_of
@@ -245,10 +245,10 @@ def _start(
                 f"{_WHAT}: NaN at voxel {place}, in the block {describe(box)}: replace it first, np.nan_to_num(image), "
                 "or leave it out of the mask and set it to 0"
             )
-        image = image + image.dtype.type(0)  # one kind of zero
-    limit = turned(image, True)
+        limit = image.dtype.type(0) - image  # not -image: one kind of zero
+    else:
+        limit = ~image
     low = lowest(limit.dtype)
-    domain = np.full(limit.shape, INSIDE, np.uint8)
     seeds = markers != 0
     if len(blocks) > 2:
         outside = blocks[2] == 0
@@ -259,15 +259,17 @@ def _start(
                 f"mask, with {int(wrong.sum()) - 1} more voxels of the block {describe(box)}: leave out what does, "
                 "np.where(mask, markers, 0)"
             )
-        seeds &= ~outside
-        domain[outside] = BEYOND
+        if not given:
+            seeds &= ~outside
         limit[outside] = low
-    domain[seeds] = MARKER
+    domain = (~seeds).view(np.uint8)  # MARKER or INSIDE
+    if len(blocks) > 2:
+        domain += outside.view(np.uint8)  # INSIDE to BEYOND
     if highest is not None:
         limit[seeds] = highest
-    state = np.full_like(limit, low)
-    np.copyto(state, limit, where=seeds)
-    return limit, state, {"domain": domain, "markers": markers[seeds]}
+    state = np.where(seeds, limit, limit.dtype.type(low))
+    found = markers.reshape(-1)[np.flatnonzero(seeds)]
+    return limit, state, {"domain": domain, "markers": found}
 
 
 def _at_once(image: np.ndarray, markers: Any, mask: Any, rule: Relaxation, dtype: np.dtype) -> np.ndarray:
