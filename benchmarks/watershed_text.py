@@ -33,8 +33,8 @@ def written(results: dict[str, Any]) -> list[str]:
     asked = results["settings"]
     lines = ["# The watershed", ""]
     lines.append(
-        f"Every measurement in a fresh process; median (smallest..largest) of {asked['repeats']}, the peers in turn. "
-        "Made by `python benchmarks/watershed.py`."
+        f"Every measurement in a fresh process; median (smallest..largest) of {asked['repeats']}, the peers in turn; "
+        "the large run is one run. Made by `python benchmarks/watershed.py`."
     )
     if results["wrong"]:
         lines += ["", "**WRONG:**", "", *(f"- {text}" for text in results["wrong"])]
@@ -77,10 +77,10 @@ def agreement(found: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     return [
         "## Agreement with scikit-image",
         "",
-        f"Images of {asked['agreement_size']}^3; shares of the flooded voxels that have the same label. scikit-image's own "
-        "labels change with the order of its queue where voxels have equal values: the column beside is the image flipped "
-        "along all axes, flooded by scikit-image, flipped back. NumPy arrays, one block, one thread, warm: CPU time a voxel "
-        "of the whole image, flooded or not.",
+        f"Images of {asked['agreement_size']}^3; shares of the flooded voxels that have the same label. Turned: the image "
+        "flipped along all axes, flooded, and the labels flipped back, which is how much each depends on the order in which it "
+        "looks at voxels of equal values. NumPy arrays, one block, one thread, warm: CPU time a voxel of the whole image, "
+        "flooded or not. The reference is the prototype of the definition, on images made alike from other random numbers.",
         "",
         *report.table(head, rows),
     ]
@@ -89,8 +89,8 @@ def agreement(found: dict[str, Any], asked: dict[str, Any]) -> list[str]:
 def agreement_row(one: dict[str, Any], neighbours: str, reference: str) -> list[str]:
     times = {p: shown(nanoseconds(c, one["voxels"]), "{:.0f}") for p, c in one["clocks"].items()}
     faster = shown(ratios(one["clocks"], "skimage"), "{:.2f}")
-    same, itself = percent(one["agreement"]), percent(one["itself"])
-    return [one["name"], neighbours, same, reference, itself, times["bigbia"], times["skimage"], faster]
+    same, itself = percent(one["agreement"]), [percent(one["itself"][peer]) for peer in ("skimage", "bigbia")]
+    return [one["name"], neighbours, same, reference, *itself, times["bigbia"], times["skimage"], faster]
 
 
 def percent(share: float, digits: int = 2) -> str:

@@ -35,7 +35,7 @@ class Basins(Components):
         self.trees, self.dtype, self.definition = trees, np.dtype(dtype), definition
         self.bits = max(len(trees.grid) - 1, 1).bit_length()  # of a marker's name, for its block
         identity = tokenize("basins", trees.identity, str(self.dtype), definition)
-        self._begin(kind, identity, [trees.settled()], trees.grid, Rule(trees.connectivity))
+        self._begin(f"{kind}: basins", identity, [trees.settled()], trees.grid, Rule(trees.connectivity))
 
     def reads(self, step: str, index: Index) -> tuple[Sequence[Node], Sequence[Box]]:
         return (self.inputs, [()]) if step == "leaf" else ((), ())
@@ -62,7 +62,7 @@ class Basins(Components):
         ends = [int(label[0]), int(label[-1])] if len(label) else [0]  # ascending
         if max(2 * max(-e - 1, e) if signed else e for e in ends) >= 1 << (62 - self.bits):
             raise BlockError(
-                f"{self.kind}: marker {ends[-1]} in the block {describe(box)}: too large a number for an image of "
+                f"{self.kind.partition(':')[0]}: marker {ends[-1]} in the block {describe(box)}: too large a number for an image of "
                 f"{len(self.grid)} blocks: segmentation.relabel_sequential(markers) gives smaller ones"
             )
         code = label.astype(np.int64)

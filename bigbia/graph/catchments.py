@@ -46,6 +46,7 @@ class Catchments(Rounds):
 
     def __init__(self, flood: Relax) -> None:
         self.flood, self.connectivity = flood, flood.rule.connectivity
+        self.workspace = 3.0 * max(flood.rule.dtype.itemsize, 4) + 34.0  # levels, entries; distances, sources, a queue
         identity = tokenize("catchments", flood.identity)
         super().__init__(f"{flood.kind}: catchments", identity, [flood.state()], flood.grid, self.connectivity)
 

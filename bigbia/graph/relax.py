@@ -50,6 +50,7 @@ class Relax(Rounds):
 
     def __init__(self, kind: str, nodes: Sequence[Node], grid: Grid, rule: Relaxation) -> None:
         self.rule = rule
+        self.workspace = 5.0 * rule.dtype.itemsize + 12.0  # limit and state, with and without margin; a queue, marks
         identity = tokenize(
             kind, [n.token for n in nodes], rule.start, rule.relax, rule.outside, rule.connectivity, str(rule.dtype)
         )

@@ -32,11 +32,13 @@ class Stage:
     grid     how its block tasks cut the inputs
     steps    names of its steps, in order; the last has the single task ()
     keeps    token -> node, for inputs whose blocks its first step stores
+    workspace  bytes a voxel that a task of a block holds besides what it reads, for `explain`
     definition  which definition of the result it follows, where there could be others: saved with what is made of it
     """
 
     kind = "stage"
     definition = ""
+    workspace = 0.0
     steps: tuple[str, ...] = ()
     block_steps: frozenset[str] = frozenset()  # steps whose indices are those of the grid
 

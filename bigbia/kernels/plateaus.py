@@ -116,7 +116,7 @@ def settle(block: Plateaus, connectivity: int) -> np.ndarray:
         known = block.flat[1][rim]
         rim = rim[(known >= 2) & (known < OUTSIDE)]
         rim = rim[np.argsort(block.flat[1][rim], kind="stable")]
-        queue = np.empty(left, np.int64)
+        queue = np.empty(left, source.dtype)
         count = _farther_in(*block.flat[:2], lines, shape[-1] - 2, near, rim, queue)
         _entries(*block.flat, near, queue[:count], source)
     return source.reshape(shape)

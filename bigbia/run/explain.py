@@ -203,7 +203,8 @@ def _line(
         if not roots:
             continue
         read += cost.bytes_read(roots, boxes) * len(grid)
-        memory = max(memory, cost.task_bytes(roots, boxes))
+        held = int(stage.workspace * volume(boxes[0])) if stage is not None else 0
+        memory = max(memory, cost.task_bytes(roots, boxes) + held)
         halo = cost.amplification(roots, boxes)
         if halo > 1.5:
             notes.append(f"reads {halo:.1f} times its voxels because of halos: larger blocks would read less")
