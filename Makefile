@@ -14,7 +14,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-BENCH ?= main_job graphs scaling labels label_scale
+BENCH ?= main_job graphs scaling labels label_scale watershed
 
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed

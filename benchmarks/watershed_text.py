@@ -62,13 +62,8 @@ def ratios(clocks: dict[str, list[dict[str, float]]], peer: str) -> list[float]:
 
 # ---- agreement -----------------------------------------------------------------------------------------------------
 def agreement(found: dict[str, Any], asked: dict[str, Any]) -> list[str]:
-    head = [
-        "image",
-        "neighbours",
-        "bigbia = scikit-image, %",
-        "reference at 96^3, %",
-        "scikit-image = itself turned, %",
-    ]
+    head = ["image", "neighbours", "bigbia = scikit-image, %", "reference at 96^3, %"]
+    head += ["scikit-image = itself turned, %", "bigbia = itself turned, %"]
     head += ["bigbia, ns/voxel", "scikit-image, ns/voxel", "times faster"]
     rows = []
     for i, (connectivity, r) in enumerate(found.items()):
