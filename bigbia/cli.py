@@ -194,7 +194,7 @@ def run(
         smooth: {op: filters.gaussian, image: input, sigma: 0.5 um}
         cut:    {op: filters.threshold_otsu, image: smooth}
         mask:   smooth > cut
-        nuclei: {op: measure.label, label_image: mask}
+        nuclei: {op: segmentation.split_touching, mask: mask, min_distance: 5 um}
         table:  {op: measure.regionprops_table, label_image: nuclei, intensity_image: input}
       save:
         labels: {nuclei: nuclei}

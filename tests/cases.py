@@ -417,6 +417,12 @@ CASES = {
         tasks=8.0,
     ),
     "split_touching": Case(
-        bigbia.segmentation.split_touching, {"min_distance": 2}, None, ("bool", "uint8"), tasks=25.0, by_size=True
+        bigbia.segmentation.split_touching,
+        {"min_distance": 2},
+        None,
+        ("bool", "uint8"),
+        tasks=25.0,
+        dims=(1, 3),
+        by_size=True,
     ),
 }
