@@ -134,3 +134,15 @@ def test_files_of_labelling(small_labels):
             assert word not in text
     assert "| percolation | bigbia |" in texts["labels.md"]
     assert not (small_labels / "data").exists()
+
+
+@pytest.mark.slow
+def test_the_watershed_is_compared(tmp_path):
+    places = ["--out", str(tmp_path / "results"), "--data", str(tmp_path / "data")]
+    words = "--size=48 --agreement-size=24 --alone-size=32 --chunk=24 --repeats=1 --large=48 --large-block=24"
+    command = [sys.executable, str(MAIN_JOB.with_name("watershed.py")), *words.split(), *places]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr + run.stdout
+    found = json.loads((tmp_path / "results" / "watershed.json").read_text())
+    assert found["wrong"] == []
+    assert {"agreement", "alone", "whole", "split", "large"} <= set(found)

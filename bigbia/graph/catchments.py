@@ -18,7 +18,7 @@ import numpy as np
 from dask.base import tokenize
 
 from bigbia.errors import BlockError
-from bigbia.graph.boxes import Box, Index, grown, shape_of, slices
+from bigbia.graph.boxes import Box, Index, grown, shape_of
 from bigbia.graph.reading import read_together
 from bigbia.graph.regions import Blocks, Node
 from bigbia.graph.relax import Relax
@@ -92,13 +92,7 @@ class Catchments(Rounds):
         return unsettled(level, self._domain(box), pad)
 
     def _domain(self, box: Box) -> np.ndarray:
-        out = np.empty(shape_of(box), np.uint8)
-        for index, part in self.grid.overlapping(box):
-            origin = self.grid.box(index)
-            (a, b), first = part[0], origin[0][0]
-            rows = self.flood.folder.read_rows(block_name("more", index), "domain", a - first, b - first)
-            out[slices(part, box)] = rows[(slice(None), *slices(part[1:], origin[1:]))]
-        return out
+        return self.flood.recorded("more", "domain", box, np.dtype(np.uint8))
 
     def _keep(self, index: Index, block: Plateaus, margin: int) -> dict[str, np.ndarray]:
         """Work a block out, write its trees, and then its border, which it gives back."""

@@ -17,7 +17,7 @@ import numpy as np
 from dask.base import tokenize
 
 from bigbia.errors import StorageError
-from bigbia.graph.boxes import Box, Grid, Index, shape_of, slices
+from bigbia.graph.boxes import Box, Grid, Index
 from bigbia.graph.floodtree import FOLDER, FloodTree
 from bigbia.graph.regions import Blocks, Node
 from bigbia.graph.rounds import Rounds, borders
@@ -137,13 +137,7 @@ class Relax(Rounds):
         return Left(self, "state", self.grid.shape, self.rule.dtype, f"{self.kind}-{self.identity}")
 
     def left(self, output: str, box: Box) -> np.ndarray:
-        out = np.empty(shape_of(box), self.rule.dtype)
-        for index, part in self.grid.overlapping(box):
-            origin = self.grid.box(index)
-            (a, b), first = part[0], origin[0][0]
-            rows = self.folder.read_rows(block_name("state", index), "voxels", a - first, b - first)
-            out[slices(part, box)] = rows[(slice(None), *slices(part[1:], origin[1:]))]
-        return out
+        return self.recorded("state", "voxels", box, self.rule.dtype)
 
     def writes(self, step: str) -> float:
         return 2.0 * self.rule.dtype.itemsize if step == "start" else 0.0

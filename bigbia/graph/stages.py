@@ -109,14 +109,17 @@ class Stage:
     def left(self, output: str, box: Box) -> np.ndarray:
         """The voxels of a box of something it left behind."""
         i = int(output.removeprefix("kept"))
-        node = list(self.keeps.values())[i]
-        out = np.empty(shape_of(box), node.dtype)
+        return self.recorded(f"kept{i}", "voxels", box, list(self.keeps.values())[i].dtype)
+
+    def recorded(self, kind: str, key: str, box: Box, dtype: np.dtype) -> np.ndarray:
+        """A box of an image whose blocks are arrays of that name in records of a kind."""
+        out = np.empty(shape_of(box), dtype)
         for index, part in self.grid.overlapping(box):
             origin = self.grid.box(index)
             if not part:
-                return self.folder.read(kept_name(i, index))["voxels"]
+                return self.folder.read(block_name(kind, index))[key]
             (a, b), *_ = part
-            rows = self.folder.read_rows(kept_name(i, index), "voxels", a - origin[0][0], b - origin[0][0])
+            rows = self.folder.read_rows(block_name(kind, index), key, a - origin[0][0], b - origin[0][0])
             if part == box and part[1:] == origin[1:]:
                 return rows
             out[slices(part, box)] = rows[(slice(None), *slices(part[1:], origin[1:]))]
