@@ -241,7 +241,7 @@ def real(found: dict[str, Any] | None, asked: dict[str, Any]) -> list[str]:
         rows.append([one["name"], *words, *scores(one["split"]), f"{one['labelled']['f1']:.3f}", same])
     return [
         *start,
-        "The labels' own masks, split again. The mask is the true one, and the parameters are the best of a few that were "
+        "The labels' own masks, split again. The mask is the true one, and the parameters are among the best of a few that were "
         "looked for with the truth at hand: how well it can do, not how well it does on an image nobody has labelled.",
         "",
         *report.table(head, rows),

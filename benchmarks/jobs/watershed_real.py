@@ -20,7 +20,7 @@ from watershed_split import row
 import bigbia
 
 BLOCK = 40
-IMAGES = {  # min_distance, smooth: the best of a few, looked for with the truth at hand
+IMAGES = {  # min_distance, smooth: among the best of a few, looked for with the truth at hand
     "cells3d_nuclei/nuclei_label.tif": (12, 2),
     "stardist_3d/mask3d.tif": (3, 1),
     "stardist_dsb2018/mask2d.tif": (5, 1),
