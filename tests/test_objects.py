@@ -12,7 +12,7 @@ import pytest
 from scipy import ndimage as ndi
 from skimage import measure, morphology, segmentation
 from strategies import KINDS, image, random_cuts
-from test_contract import Array
+from test_contract import check_refused
 
 import bigbia
 from bigbia.errors import BigbiaError
@@ -288,13 +288,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
 def test_what_is_refused_before_anything_is_read(call):
-    function, said = call
-    source = Array(MASK)
-    for array in (MASK, from_source(source, 3)):
-        with pytest.raises(BigbiaError) as caught:
-            function(array)
-        assert said in str(caught.value)
-    assert source.reads == 0
+    check_refused(call, MASK)
 
 
 def test_negative_labels():

@@ -8,11 +8,9 @@ import pytest
 from scipy import ndimage as ndi
 from skimage.draw import disk
 from strategies import random_cuts
-from test_contract import Array
+from test_contract import check_refused
 
 import bigbia
-from bigbia.errors import BigbiaError
-from bigbia.graph.dask import from_source
 from bigbia.hyperstack import hyperstack
 from bigbia.io.synthetic import source
 
@@ -137,10 +135,4 @@ REFUSED = {
 
 @pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
 def test_what_is_refused_before_anything_is_read(call):
-    function, said = call
-    counted = Array(A)
-    for array in (A, from_source(counted, 9)):
-        with pytest.raises(BigbiaError) as caught:
-            function(array)
-        assert said in str(caught.value)
-    assert counted.reads == 0
+    check_refused(call, A, 9)

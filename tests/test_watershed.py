@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from scipy import ndimage as ndi
 from skimage import morphology, segmentation
 from strategies import chunkings, random_cuts, shapes
-from test_contract import Array
+from test_contract import check_refused
 
 import bigbia
 from bigbia.errors import BigbiaError
 from bigbia.graph import catchments, rounds
-from bigbia.graph.dask import from_source, node_of
+from bigbia.graph.dask import node_of
 from bigbia.graph.relax import Relax
 from bigbia.graph.stages import stages_of
 from bigbia.hyperstack import hyperstack
@@ -416,13 +416,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
 def test_what_is_refused_before_anything_is_read(call):
-    function, said = call
-    counted = Array(A)
-    for array in (A, from_source(counted, 3)):
-        with pytest.raises(BigbiaError) as caught:
-            function(array)
-        assert said in str(caught.value)
-    assert counted.reads == 0
+    check_refused(call, A)
 
 
 FOUND = {

@@ -16,7 +16,7 @@ import numpy as np
 from bigbia.errors import BlockError, ParameterError
 from bigbia.graph.boxes import Box, describe, whole
 from bigbia.graph.lazy import Lazy, is_lazy, lazy
-from bigbia.graph.reduce import Pass, Reduce
+from bigbia.graph.reduce import Pass, Reduce, join_extremes
 from bigbia.kernels import histograms
 
 Counts = Mapping[str, np.ndarray]
@@ -79,7 +79,7 @@ def at_once(image: np.ndarray, passes: Sequence[Pass], finish: Callable[..., Cou
 def passes_for(dtype: np.dtype, nbins: int, what: str) -> list[Pass]:
     if dtype.kind in "iu" and dtype.itemsize <= 2:
         return [Pass(_narrow_counts, _add_counts)]
-    extrema = Pass(functools.partial(_extrema, what=what), _join_extrema)
+    extrema = Pass(functools.partial(_extrema, what=what), join_extremes)
     if dtype.kind in "iu":
         return [extrema, Pass(functools.partial(_wide_counts, what=what), _add_counts)]
     return [extrema, Pass(functools.partial(_float_counts, nbins=nbins), _add)]
@@ -102,10 +102,6 @@ def _extrema(block: np.ndarray, box: Box, what: str) -> Counts:
             "image.fillna(0) or np.nan_to_num"
         )
     return {"low": np.asarray(low), "high": np.asarray(high)}
-
-
-def _join_extrema(parts: Sequence[Counts]) -> Counts:
-    return {"low": np.min([p["low"] for p in parts]), "high": np.max([p["high"] for p in parts])}
 
 
 def _wide_counts(block: np.ndarray, box: Box, extrema: Counts, what: str) -> Counts:

@@ -22,7 +22,6 @@ from bigbia.feature.search import (
     count_by_label,
     dull,
     find,
-    join_range,
     range_of,
     sums,
 )
@@ -35,7 +34,7 @@ from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import Lazy, check_image, is_lazy, lazy
 from bigbia.graph.pairs import alike
 from bigbia.graph.points import BestOfEach, Listed, Numbered, all_rows, by_order, first_of_each, marked, numbered
-from bigbia.graph.reduce import Pass, Reduce
+from bigbia.graph.reduce import Pass, Reduce, join_extremes
 from bigbia.graph.regions import Literal as Value
 from bigbia.graph.regions import Node
 from bigbia.graph.values import Numbers, Values
@@ -200,7 +199,7 @@ def _limits(image: Lazy, threshold: Threshold) -> list[Node]:
     """What peaks are at least, and whether anything is so high."""
     if threshold.needs_range:
         stage = Reduce(
-            "range", image.node, image.grid, [Pass(range_of, join_range)], threshold.of_range, read_again=True
+            "range", image.node, image.grid, [Pass(range_of, join_extremes)], threshold.of_range, read_again=True
         )
         return [stage.output("least", (), image.node.dtype), stage.output("some", (), np.dtype(bool))]
     return [Value(np.asarray(v)) for v in threshold(image.node.dtype, 0, 0)]

@@ -12,6 +12,7 @@ import numpy as np
 from bigbia.errors import BlockError
 from bigbia.graph.boxes import Box
 from bigbia.graph.greedy import steps_of
+from bigbia.graph.reduce import extremes
 from bigbia.graph.values import negative
 from bigbia.kernels.peaks import highest_in_box, highest_of_label, isolated, keys, mark_ties, values_of
 from bigbia.kernels.values import counts
@@ -127,11 +128,7 @@ def refuse_nan(block: np.ndarray, box: Box) -> None:
 # ---- how high --------------------------------------------------------------------------------------------------------
 def range_of(block: np.ndarray, box: Box) -> dict[str, np.ndarray]:
     refuse_nan(block, box)
-    return {"low": block.min(), "high": block.max()}
-
-
-def join_range(parts: Sequence[Rows]) -> dict[str, np.ndarray]:
-    return {"low": np.min([p["low"] for p in parts]), "high": np.max([p["high"] for p in parts])}
+    return extremes(block, box)
 
 
 @dataclass(frozen=True)

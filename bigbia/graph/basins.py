@@ -19,7 +19,7 @@ from bigbia.errors import BlockError
 from bigbia.graph import touching
 from bigbia.graph.boxes import Box, Index, describe, shape_of
 from bigbia.graph.catchments import Catchments
-from bigbia.graph.merge import Components, Rule, record_of
+from bigbia.graph.merge import Components, Rule
 from bigbia.graph.regions import Blocks, Node
 from bigbia.graph.stages import Left, block_name
 from bigbia.kernels.names import names
@@ -50,7 +50,6 @@ class Basins(Components):
         name += _INNER
         name[: len(label)] = self._names(label, index, box)
         leaf = {"root": name, "line": line}
-        self.folder.write(block_name("runs", index), record_of(runs))
         if self.depth:
             leaf |= touching.faces(runs, leaf, index, self.grid.numblocks)
             leaf |= _upstream(origin, len(label), leaf["member"], runs.shape)
@@ -85,6 +84,9 @@ class Basins(Components):
         return np.concatenate([mine, here]), np.concatenate([other, there])
 
     # ---- what it leaves
+    def _runs(self, block: Index) -> dict[str, np.ndarray]:
+        return self.trees.trees(block, "lines", "start", "stop", "component")
+
     def labels(self) -> Left:
         return Left(self, "labels", self.grid.shape, self.dtype, f"labels-{self.identity}")
 

@@ -108,9 +108,30 @@ class Grid:
         for combination in product(*ranges):
             yield tuple(i for i, _ in combination), tuple(part for _, part in combination)
 
+    # -- the tree of blocks: a node of a level is the 2 along each axis of the level below; level 0 is the blocks
+    @cached_property
+    def depth(self) -> int:
+        return max((n - 1).bit_length() for n in self.numblocks)
+
+    def nodes(self, level: int) -> tuple[int, ...]:
+        """How many nodes a level of the tree has along each axis."""
+        return tuple(-(-n >> level) for n in self.numblocks)
+
+    def below(self, level: int, index: Index) -> list[range]:
+        """The blocks below a node, a range an axis."""
+        return [range(i << level, min((i + 1) << level, n)) for i, n in zip(index, self.numblocks)]
+
+    def children(self, level: int, index: Index) -> Iterator[Index]:
+        return product(*(range(2 * i, min(2 * i + 2, n)) for i, n in zip(index, self.nodes(level - 1))))
+
     @classmethod
     def regular(cls, shape: Sequence[int], block: Sequence[int]) -> Grid:
         return cls(tuple(_cut(int(n), int(b)) for n, b in zip(shape, block)))
+
+
+def meeting_level(a: Index, b: Index) -> int:
+    """The level of the tree at which two blocks come together."""
+    return max((i ^ j).bit_length() for i, j in zip(a, b))
 
 
 def _cut(n: int, b: int) -> tuple[int, ...]:

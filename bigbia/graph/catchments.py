@@ -12,17 +12,18 @@ margin of three. Where neighbours then show just that, and for most blocks they 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from dask.base import tokenize
 
 from bigbia.errors import BlockError
-from bigbia.graph.boxes import Box, Index, grown, shape_of
+from bigbia.graph.boxes import Box, Index, grown
+from bigbia.graph.merge import record_of
 from bigbia.graph.reading import read_together
 from bigbia.graph.regions import Blocks, Node
 from bigbia.graph.relax import Relax
-from bigbia.graph.rounds import Rounds, borders, facing
+from bigbia.graph.rounds import Rounds, at_the_end, borders
 from bigbia.graph.stages import Left, block_name
 from bigbia.kernels.padded import inner
 from bigbia.kernels.plateaus import FAR, OUTSIDE, Plateaus, catchments, codes, have_entries, looked_up, plateaus, settle
@@ -30,7 +31,7 @@ from bigbia.kernels.runs import runs_of
 
 MARKER, INSIDE, BEYOND = 0, 1, 2  # what a voxel is: the domain
 _DISTANCE = np.array([0, FAR, OUTSIDE], np.uint32)
-_SHOWN = ("distance", "entry_level", "entry_distance")  # in the order of Plateaus
+_SHOWN = ("distance", "entry_level", "entry_distance")
 MARGIN = 3  # a voxel next to the block has its entry from a neighbour whose distance needs another one's level
 
 
@@ -60,27 +61,26 @@ class Catchments(Rounds):
     def start(self, index: Index, blocks: Blocks | None) -> None:
         if self.folder.exists(block_name("border", index)):
             return
-        domain = self._domain(self.grid.box(index))
-        for what, value in (("marked", MARKER), ("inside", INSIDE)):
-            if not self.folder.exists(what) and (domain == value).any():
+        block = self._block(index, MARGIN)
+        own = block.distance[inner(len(index), MARGIN)]
+        for what, value in (("marked", 0), ("inside", FAR)):
+            if not self.folder.exists(what) and (own == value).any():
                 self.folder.write(what, {})
-        self._keep(index, self._block(index, MARGIN), MARGIN)
+        self._keep(index, block, MARGIN)
 
     def _drive(self) -> None:
         check_markers(self.flood.kind, *map(self.folder.exists, ("marked", "inside")))
         super()._drive()
 
     def step(self, index: Index) -> list[Index]:
-        before = self.border(index)
         seen = self.folder.read(block_name("border", index), "seen")["seen"].tobytes()
-        views = {o: self._shown(index, o) for o in self.offsets if self.inside(index, o)}
-        if digest(views.values()) == seen:
+        views = {o: self.facing_me(index, o, _SHOWN) for o in self.offsets if self.inside(index, o)}
+        if digest(view.values() for view in views.values()) == seen:
             return []
-        block = self._block(index, 1)
-        for offset, arrays in views.items():
-            place = tuple(slice(1, -1) if not o else (0 if o < 0 else -1) for o in offset)
-            for array, values in zip(block[1:], arrays):
-                array[place] = values
+        before, block = self.border(index), self._block(index, 1)
+        for offset, view in views.items():
+            for name, values in view.items():
+                getattr(block, name)[at_the_end(offset)] = values
         return self.beside(index, before, self._keep(index, block, 1))
 
     def _block(self, index: Index, margin: int) -> Plateaus:
@@ -89,10 +89,7 @@ class Catchments(Rounds):
         own = self.grid.box(index)
         pad = [(margin - (a - c), margin - (d - b)) for (a, b), (c, d) in zip(own, box)]
         (level,) = read_together(self.inputs, [box])
-        return unsettled(level, self._domain(box), pad)
-
-    def _domain(self, box: Box) -> np.ndarray:
-        return self.flood.recorded("more", "domain", box, np.dtype(np.uint8))
+        return unsettled(level, self.flood.recorded("more", "domain", box, np.dtype(np.uint8)), pad)
 
     def _keep(self, index: Index, block: Plateaus, margin: int) -> dict[str, np.ndarray]:
         """Work a block out, write its trees, and then its border, which it gives back."""
@@ -102,7 +99,7 @@ class Catchments(Rounds):
         own = inner(len(index), margin)
         border = {k: _certain(v) for name in _SHOWN for k, v in borders(name, getattr(block, name)[own]).items()}
         views = [
-            [_certain(np.asarray(array[_beyond(o, margin)])) for array in block[1:]]
+            [_certain(np.asarray(getattr(block, name)[_beyond(o, margin)])) for name in _SHOWN]
             for o in self.offsets
             if self.inside(index, o)
         ]
@@ -111,43 +108,27 @@ class Catchments(Rounds):
         self.keep_border(index, border)
         return border
 
-    def _shown(self, index: Index, offset: Index) -> list[np.ndarray]:
-        """What the neighbour at an offset shows of its voxels beside the block."""
-        axis = next(a for a, o in enumerate(offset) if o)
-        other = tuple(i + o for i, o in zip(index, offset))
-        keys = [f"{name}.{axis}{int(offset[axis] < 0)}" for name in _SHOWN]
-        faces = self.folder.read(block_name("border", other), *keys)
-        return [facing(faces, tuple(-o for o in offset), name) for name in _SHOWN]
-
     # ---- what it leaves
-    def trees(self, index: Index) -> dict[str, np.ndarray]:
+    def trees(self, index: Index, *keys: str) -> dict[str, np.ndarray]:
         """Of a block: its runs, by tree; the markers' labels, whose trees come first; where the others come from.
 
         These are voxels beside the block, counted from its first.
         """
-        return self.folder.read(block_name("trees", index))
+        return self.folder.read(block_name("trees", index), *keys)
 
     def _keep_trees(self, index: Index, block: Plateaus, source: np.ndarray, margin: int) -> None:
-        shape = shape_of(self.grid.box(index))
-        record = self.flood.folder.read(block_name("more", index))
-        names, number = np.unique(record["markers"], return_inverse=True)
-        markers = np.zeros(shape, np.int32)
-        markers[record["domain"] == MARKER] = number.reshape(-1) + 1
+        label = self.flood.folder.read(block_name("more", index), "markers")["markers"]
+        names, number = np.unique(label, return_inverse=True)
+        seeds = block.distance[inner(len(index), margin)] == 0
+        markers = np.zeros(seeds.shape, np.int32)
+        markers[seeds] = number.reshape(-1) + 1
         padded = source.shape
         tree, rim = catchments(block, source, markers, margin, self.connectivity)
         places = np.stack(np.unravel_index(rim, padded), axis=1) - margin
         runs = runs_of(tree, len(names) + len(rim))
         self.folder.write(
             block_name("trees", index),
-            {
-                "lines": runs.lines.astype(np.uint32) if runs.lines[-1] < 2**32 else runs.lines,
-                "start": runs.start,
-                "stop": runs.stop,
-                "component": runs.component,
-                "first": runs.first,
-                "label": names,
-                "from": places.astype(np.int32),
-            },
+            {**record_of(runs), "first": runs.first, "label": names, "from": places.astype(np.int32)},
             replace=margin == 1,  # a start that comes late must not undo steps
         )
 
@@ -192,10 +173,10 @@ def _beyond(offset: Index, margin: int) -> tuple[slice | int, ...]:
     return tuple(slice(margin, -margin) if not o else (margin - 1 if o < 0 else -margin) for o in offset)
 
 
-def digest(views: object) -> bytes:
+def digest(views: Iterable[Iterable[np.ndarray]]) -> bytes:
     """Of what was seen of the neighbours, in their order."""
     found = hashlib.blake2b(digest_size=16)
-    for arrays in views:  # type: ignore[attr-defined]
+    for arrays in views:
         for array in arrays:
             found.update(array.tobytes())
     return found.digest()

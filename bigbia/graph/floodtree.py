@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from bigbia.errors import StorageError
-from bigbia.graph.boxes import Index
+from bigbia.graph.boxes import Index, meeting_level
 from bigbia.graph.rounds import Rounds, borders, facing, together
 from bigbia.graph.stages import block_name
 from bigbia.kernels.boundary_tree import Edges, boundary_tree, contracted, forest, settled
@@ -42,7 +42,7 @@ class FloodTree:
         self.stage, self.folder, self.grid = stage, stage.folder, stage.grid
         self.connectivity, self.dtype = connectivity, dtype
         self.kind = np.dtype(np.uint8) if dtype.kind == "b" else dtype  # of levels
-        self.depth = max((n - 1).bit_length() for n in self.grid.numblocks)
+        self.depth = self.grid.depth
 
     def run(self) -> None:
         """All passes; those tasks that are not done yet."""
@@ -69,15 +69,11 @@ class FloodTree:
 
     # ---- the tree of boxes
     def _boxes(self, level: int) -> Iterator[Index]:
-        return product(*(range(-(-n >> level)) for n in self.grid.numblocks))
-
-    def _children(self, level: int, index: Index) -> Iterator[Index]:
-        below = [-(-n >> (level - 1)) for n in self.grid.numblocks]
-        return product(*(range(2 * i, min(2 * i + 2, n)) for i, n in zip(index, below)))
+        return product(*map(range, self.grid.nodes(level)))
 
     def _beside_cuts(self, level: int, index: Index) -> Iterator[Index]:
         """The blocks of a box on either side of the cuts between its children."""
-        blocks = [range(i << level, min((i + 1) << level, n)) for i, n in zip(index, self.grid.numblocks)]
+        blocks = self.grid.below(level, index)
         cuts = [r.start + (1 << (level - 1)) for r in blocks]
         for block in product(*blocks):
             if any(i in (c - 1, c) for i, c in zip(block, cuts)):
@@ -105,7 +101,7 @@ class FloodTree:
             if self.stage.inside(index, offset):
                 some = facing(faces, offset, "terminal")
                 some = some[some >= 0]
-                last[some] = np.maximum(last[some], _meeting(index, offset))
+                last[some] = np.maximum(last[some], meeting_level(index, tuple(i + o for i, o in zip(index, offset))))
         return {**faces, "seed": tree.seed, "last": last, **tree.edges._asdict()}
 
     def join(self, index: Index) -> dict[str, Any]:
@@ -125,7 +121,7 @@ class FloodTree:
             if offset > (0,) * len(offset):
                 names = b[~rest] + self._first_name(other)
                 found = Edges(a[~rest] + self._first_name(index), names, level[~rest])
-                edges.setdefault(_meeting(index, offset), []).append(_without_rings(found))
+                edges.setdefault(meeting_level(index, other), []).append(_without_rings(found))
         out: dict[str, Any] = {"seed": seeds}
         for meeting, several in edges.items():
             out |= {f"{meeting}.{k}": v for k, v in _without_rings(_together(several))._asdict().items()}
@@ -185,7 +181,7 @@ class FloodTree:
         return record, Edges(names[record["a"]], names[record["b"]], record["level"])
 
     def up(self, level: int, index: Index) -> dict[str, Any]:
-        records, edges = map(list, zip(*(self._below(level, child) for child in self._children(level, index))))
+        records, edges = map(list, zip(*(self._below(level, child) for child in self.grid.children(level, index))))
         mark = f"{level}."
         for block in self._beside_cuts(level, index):
             found = self.folder.read_some(_name("join", block), lambda name: name.startswith(mark))
@@ -221,11 +217,6 @@ class FloodTree:
 
 def _name(step: str, index: Index) -> str:
     return block_name(f"{FOLDER}/{step}", index)
-
-
-def _meeting(index: Index, offset: Index) -> int:
-    """The level of the tree at which a block and its neighbour come together."""
-    return max((i ^ (i + o)).bit_length() for i, o in zip(index, offset))
 
 
 def _together(several: Iterable[Edges]) -> Edges:

@@ -18,7 +18,7 @@ second voxel of its surface. Union-find over blocks: Isenburg & Shewchuk 2009; b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -81,7 +81,7 @@ class Components(Stage):
 
     def _begin(self, kind: str, identity: str, nodes: Sequence[Node], grid: Grid, rule: Rule) -> None:
         self.kind, self.node, self.rule = kind, nodes[0], rule
-        self.depth = max((n - 1).bit_length() for n in grid.numblocks)
+        self.depth = grid.depth
         ups = [f"up{k}" for k in range(1, self.depth + 1)]
         downs = [f"down{k}" for k in range(self.depth, 0, -1)]
         across = ["pairs", "near"] if self.depth > 1 else ["pairs"] if self.depth else []
@@ -92,18 +92,6 @@ class Components(Stage):
     def level(self, step: str) -> int:
         return int(step.lstrip("updown"))
 
-    def nodes(self, level: int) -> tuple[int, ...]:
-        """How many nodes a level of the tree has along each axis."""
-        return tuple(-(-n >> level) for n in self.grid.numblocks)
-
-    def blocks(self, level: int, index: Index) -> list[range]:
-        """The blocks below a node of the tree, a range an axis."""
-        return [range(i << level, min((i + 1) << level, n)) for i, n in zip(index, self.grid.numblocks)]
-
-    def _children(self, level: int, index: Index) -> Iterator[Index]:
-        counts = self.nodes(level - 1)
-        return product(*(range(2 * i, min(2 * i + 2, n)) for i, n in zip(index, counts)))
-
     def indices(self, step: str) -> Iterable[Index]:
         if step == "leaf":
             return self.grid.indices()
@@ -111,7 +99,7 @@ class Components(Stage):
             return [()]
         if step == "near":
             return near.groups(self)
-        return product(*map(range, self.nodes(1 if step == "pairs" else self.level(step))))
+        return product(*map(range, self.grid.nodes(1 if step == "pairs" else self.level(step))))
 
     def needs(self, step: str, index: Index) -> Iterable[tuple[str, Index]]:
         if step == "leaf":
@@ -122,7 +110,7 @@ class Components(Stage):
         if step == "pairs":
             around = [
                 range(max(0, r.start - 1), min(n, r.stop + 1))
-                for r, n in zip(self.blocks(1, index), self.grid.numblocks)
+                for r, n in zip(self.grid.below(1, index), self.grid.numblocks)
             ]
             return [("leaf", block) for block in product(*around)]
         if step == "near":
@@ -130,10 +118,10 @@ class Components(Stage):
         level = self.level(step)
         if step.startswith("up"):
             if level > 1:
-                return [(f"up{level - 1}", child) for child in self._children(level, index)]
+                return [(f"up{level - 1}", child) for child in self.grid.children(level, index)]
             if self.depth == 1:
                 return [("pairs", index)]
-            return [("near", g) for g in sorted({near.group_of(b) for b in product(*self.blocks(1, index))})]
+            return [("near", g) for g in sorted({near.group_of(b) for b in product(*self.grid.below(1, index))})]
         return [(f"up{level}", index)] if level == self.depth else [(f"down{level + 1}", tuple(i >> 1 for i in index))]
 
     def run(self, step: str, index: Index, blocks: Blocks | None = None) -> None:
@@ -201,7 +189,7 @@ class Components(Stage):
 
     def _up(self, level: int, index: Index) -> None:
         aliases, rows, best = [], [], []
-        for child in self._children(level, index):
+        for child in self.grid.children(level, index):
             if level == 1:
                 alias, open_rows, closed = self._leaf_state(child)
                 best.append(self._best(closed))
@@ -262,7 +250,7 @@ class Components(Stage):
         down = {"old": known[changed], "new": final[changed], "largest": above["largest"]}
         self.folder.write(block_name(f"down{level}", index), down)
         if level == 1:
-            for block in product(*self.blocks(1, index)):
+            for block in product(*self.grid.below(1, index)):
                 self.folder.write(block_name("changed", block), self._changes(block, down))
 
     def _changes(self, block: Index, down: Rows) -> dict[str, np.ndarray]:

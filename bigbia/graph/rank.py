@@ -40,7 +40,7 @@ class Ranks(Stage):
 
     def indices(self, step: str) -> Iterable[Index]:
         if step == "numbers":
-            return product(*map(range, self.objects.nodes(min(1, self.objects.depth))))
+            return product(*map(range, self.grid.nodes(min(1, self.objects.depth))))
         axes = self.ndim - 1 if step == "rows" else 0 if step == "done" else int(step[4:])
         return product(*map(range, self.grid.numblocks[:axes]))
 
@@ -63,7 +63,7 @@ class Ranks(Stage):
         elif step.startswith("scan"):
             self._scan(int(step[4:]), index)
         elif step == "numbers":
-            for block in product(*self.objects.blocks(min(1, self.objects.depth), index)):
+            for block in product(*self.grid.below(min(1, self.objects.depth), index)):
                 self._number(block)
         else:
             self.folder.finish()

@@ -33,6 +33,14 @@ class Pass:
     combine: Callable[[Sequence[Summary]], Summary]
 
 
+def extremes(block: np.ndarray, box: Box) -> dict[str, np.ndarray]:
+    return {"low": block.min(), "high": block.max()}
+
+
+def join_extremes(parts: Sequence[Summary]) -> dict[str, np.ndarray]:
+    return {"low": np.min([p["low"] for p in parts]), "high": np.max([p["high"] for p in parts])}
+
+
 class Reduce(Stage):
     """The stage of a reduction. It leaves the arrays that `finalise(*results)` returns, by name."""
 

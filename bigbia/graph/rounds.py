@@ -159,14 +159,6 @@ class Rounds(Stage):
     def inside(self, index: Index, offset: Index) -> bool:
         return all(0 <= i + o < n for i, o, n in zip(index, offset, self.grid.numblocks))
 
-    def fill_halo(self, index: Index, padded: Mapping[str, np.ndarray]) -> None:
-        """Set the outermost voxels of arrays, by name, to the neighbours' borders as they are now."""
-        for offset in self.offsets:
-            if not self.inside(index, offset):
-                continue
-            for name, voxels in self._facing_me(index, offset, padded).items():
-                padded[name][_at_the_end(offset)] = voxels
-
     def layers(self, index: Index, name: str, outside: Any) -> dict[tuple[int, int], np.ndarray]:
         """The voxels just outside each face of a block, by axis and side, as the neighbours' borders are now.
 
@@ -178,15 +170,15 @@ class Rounds(Stage):
         for offset in self.offsets:
             if not self.inside(index, offset):
                 continue
-            voxels = self._facing_me(index, offset, [name])[name]
+            voxels = self.facing_me(index, offset, [name])[name]
             for axis in (a for a, o in enumerate(offset) if o):
                 key = axis, int(offset[axis] > 0)
                 if key not in found:
                     found[key] = np.full(shapes[axis], outside, voxels.dtype)
-                found[key][_at_the_end(tuple(o for a, o in enumerate(offset) if a != axis))] = voxels
+                found[key][at_the_end(tuple(o for a, o in enumerate(offset) if a != axis))] = voxels
         return found
 
-    def _facing_me(self, index: Index, offset: Index, names: Iterable[str]) -> dict[str, np.ndarray]:
+    def facing_me(self, index: Index, offset: Index, names: Iterable[str]) -> dict[str, np.ndarray]:
         """The voxels of the neighbour at an offset that a block touches."""
         other = tuple(i + o for i, o in zip(index, offset))
         axis = next(a for a, o in enumerate(offset) if o)
@@ -195,7 +187,7 @@ class Rounds(Stage):
         return {name: facing(faces, tuple(-o for o in offset), name) for name in keys}
 
 
-def _at_the_end(offset: Index) -> tuple[slice | int, ...]:
+def at_the_end(offset: Index) -> tuple[slice | int, ...]:
     """Where in an array with a halo the voxels of the neighbour at an offset go."""
     return tuple(slice(1, -1) if not o else (0 if o < 0 else -1) for o in offset)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bigbia.graph.boxes import Index
+from bigbia.graph.boxes import Index, meeting_level
 from bigbia.graph.stages import block_name
 from bigbia.kernels.components import Runs, paint
 from bigbia.kernels.contacts import contacts
@@ -57,7 +57,7 @@ def find(stage: Components, index: Index) -> None:
         return cache[block]
 
     pairs: dict[int, list[np.ndarray]] = {}
-    own = set(product(*stage.blocks(1, index)))
+    own = set(product(*stage.grid.below(1, index)))
     last = {block: np.zeros(len(of(block).root), np.uint8) for block in own}
     degree = {block: np.zeros(len(of(block).root), np.uint32) for block in own}
     for a in sorted(own):
@@ -69,7 +69,7 @@ def find(stage: Components, index: Index) -> None:
             mine, other = stage.meeting(of(a), of(b), offset)
             if not len(mine):
                 continue
-            level = max((i ^ j).bit_length() for i, j in zip(a, b))
+            level = meeting_level(a, b)
             for block, which in [(a, mine), (b, other)] if b in own else [(a, mine)]:
                 last[block][which] = np.maximum(last[block][which], level)
                 degree[block] += np.bincount(which, minlength=len(degree[block])).astype(np.uint32)
@@ -138,7 +138,7 @@ def at_level(stage: Components, level: int, index: Index, names: np.ndarray) -> 
 
     As places in `names`, ascending; (n, 2). Those that are settled already are not there.
     """
-    inside = stage.blocks(level, index)
+    inside = stage.grid.below(level, index)
     middles = [(i << level) + (1 << (level - 1)) for i in index]
     nodes: set[Index] = set()
     for offset in _offsets(len(index), stage.rule.connectivity):

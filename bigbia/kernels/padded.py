@@ -15,10 +15,14 @@ def steps(shape: tuple[int, ...], connectivity: int) -> np.ndarray:
 
 def first_voxels(shape: tuple[int, ...], margin: int = 1) -> np.ndarray:
     """Where each line of the block's own voxels begins in a block of a shape, margin included."""
-    strides = _strides(shape)
-    at = np.full(1, margin * strides[-1], np.int64)
-    for n, stride in zip(shape[:-1], strides[:-1]):
-        at = (at[:, None] + stride * np.arange(margin, n - margin)).reshape(-1)
+    return starts(shape, tuple(slice(margin, n - margin) for n in shape))
+
+
+def starts(shape: tuple[int, ...], part: tuple[slice, ...]) -> np.ndarray:
+    """Where each line of a part of a block of a shape begins."""
+    at = np.full(1, part[-1].start, np.int64)
+    for along, stride in zip(part[:-1], _strides(shape)[:-1]):
+        at = (at[:, None] + stride * np.arange(along.start, along.stop)).reshape(-1)
     return at
 
 
@@ -27,11 +31,11 @@ def inner(ndim: int, margin: int = 1) -> tuple[slice, ...]:
     return (slice(margin, -margin),) * ndim if margin else (slice(None),) * ndim
 
 
-def shell(shape: tuple[int, ...], margin: int, thick: int = 1) -> np.ndarray:
-    """The voxels of the layers from `margin` on, ascending; `margin` 0: the outermost."""
+def shell(shape: tuple[int, ...], layer: int) -> np.ndarray:
+    """The voxels of a layer, ascending; 0: the outermost."""
     mask = np.zeros(shape, bool)
-    mask[inner(len(shape), margin)] = True
-    mask[inner(len(shape), margin + thick)] = False
+    mask[inner(len(shape), layer)] = True
+    mask[inner(len(shape), layer + 1)] = False
     return np.flatnonzero(mask)
 
 

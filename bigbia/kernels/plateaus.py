@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 
-from bigbia.kernels.padded import first_voxels, inner, shell, steps
+from bigbia.kernels.padded import first_voxels, inner, shell, starts, steps
 
 FAR = 0xFFFFFFFF  # a distance that is not known, or of a voxel that no water reaches
 OUTSIDE = 0xFFFFFFFE  # outside the mask or the image
@@ -56,7 +56,7 @@ def codes(turned: np.ndarray, pad: Sequence[tuple[int, int]]) -> np.ndarray:
         values = turned.astype(whole, copy=False)
     out = np.empty([n + a + b for n, (a, b) in zip(turned.shape, pad)], whole)
     core = _margin_set(out, pad, np.iinfo(whole).max)
-    _code(_rows(values), _starts(out.shape, core), flip, kind == "f", out.reshape(-1))
+    _code(_rows(values), starts(out.shape, core), flip, kind == "f", out.reshape(-1))
     return out
 
 
@@ -69,7 +69,7 @@ def looked_up(table: np.ndarray, values: np.ndarray, pad: Sequence[tuple[int, in
     """table[values] with a margin."""
     out = np.empty([n + a + b for n, (a, b) in zip(values.shape, pad)], table.dtype)
     core = _margin_set(out, pad, outside)
-    _look_up(_rows(values), _starts(out.shape, core), table, out.reshape(-1))
+    _look_up(_rows(values), starts(out.shape, core), table, out.reshape(-1))
     return out
 
 
@@ -83,14 +83,6 @@ def _margin_set(out: np.ndarray, pad: Sequence[tuple[int, int]], value: int) -> 
         for edge in (slice(0, before), slice(out.shape[axis] - after, None)):
             out[(slice(None),) * axis + (edge,)] = value
     return tuple(slice(before, n - after) for n, (before, after) in zip(out.shape, pad))
-
-
-def _starts(shape: tuple[int, ...], core: tuple[slice, ...]) -> np.ndarray:
-    """Where the lines of a part begin in a block."""
-    at = np.full(1, core[-1].start, np.int64)
-    for axis, part in enumerate(core[:-1]):
-        at = (at[:, None] + int(np.prod(shape[axis + 1 :])) * np.arange(part.start, part.stop)).reshape(-1)
-    return at
 
 
 def plateaus(level: np.ndarray, distance: np.ndarray) -> Plateaus:
@@ -137,10 +129,9 @@ def catchments(
     """
     shape = block.level.shape
     own = inner(len(shape), margin)
-    outer = source
     for axis in range(len(shape)):  # what comes from the margin is followed no farther
         for edge in (slice(0, margin), slice(-margin, None)):
-            outer[(slice(None),) * axis + (edge,)] = 0
+            source[(slice(None),) * axis + (edge,)] = 0
     lines, length, flat = first_voxels(shape, margin), shape[-1] - 2 * margin, source.reshape(-1)
     _settle_ties(*block.flat, steps(shape, connectivity), lines, length, flat)
     np.copyto(source[own], markers, where=markers > 0, casting="same_kind")

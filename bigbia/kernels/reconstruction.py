@@ -44,8 +44,8 @@ def raised(state: np.ndarray, limit: np.ndarray, at: np.ndarray, values: np.ndar
     """
     own = inner(state.ndim)
     shape = tuple(n + 2 for n in state.shape)
-    lowest = _lowest(state.dtype)
-    new, most = np.full(shape, lowest, state.dtype), np.full(shape, lowest, state.dtype)  # nothing rises on the halo
+    low = lowest(state.dtype)
+    new, most = np.full(shape, low, state.dtype), np.full(shape, low, state.dtype)  # nothing rises on the halo
     new[own], most[own] = state, limit
     order = np.argsort(values)[::-1]  # high ones first, so that fewer voxels rise twice
     places = np.ravel_multi_index(tuple(at[order].T + 1), shape)
@@ -72,7 +72,8 @@ def _before(shape: tuple[int, ...], connectivity: int) -> np.ndarray:
     return every[: len(every) // 2]
 
 
-def _lowest(dtype: np.dtype) -> Any:
+def lowest(dtype: np.dtype) -> Any:
+    """The lowest value there is."""
     if dtype.kind == "f":
         return -np.inf
     return False if dtype.kind == "b" else np.iinfo(dtype).min

@@ -16,10 +16,10 @@ from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, is_lazy, lazy
 from bigbia.graph.objects import check_connectivity, space_of
 from bigbia.graph.pairs import alike
-from bigbia.graph.reduce import Pass, Reduce
+from bigbia.graph.reduce import Pass, Reduce, extremes, join_extremes
 from bigbia.graph.regions import Voxelwise, broadcast
 from bigbia.graph.relax import Relax, Relaxation
-from bigbia.kernels.reconstruction import reconstructed
+from bigbia.kernels.reconstruction import lowest, reconstructed
 
 Method = Literal["dilation", "erosion"]
 
@@ -166,7 +166,7 @@ def _standing_out(image: Any, h: Any, connectivity: Any, what: str) -> Any:
     lowered, standing = functools.partial(_lowered, h=h), functools.partial(_standing, h=h)
     finish = functools.partial(_in_range, h=h)
     if not is_lazy(image):
-        ends = finish(_ends(image, whole(image.shape)))["enough"]
+        ends = finish(extremes(image, whole(image.shape)))["enough"]
         return standing(image, _at_once(lowered(image), image, rule, False), ends)
     source = lazy(image, what)
     nodes = []
@@ -174,7 +174,7 @@ def _standing_out(image: Any, h: Any, connectivity: Any, what: str) -> Any:
         node = part.node
         seed = Voxelwise(lowered, lowered, (node,), node.dtype)
         state = Relax(what, [seed, node], part.grid, rule).state()
-        enough = Reduce("range", node, part.grid, [Pass(_ends, _join_ends)], finish).output("enough", (), bool)
+        enough = Reduce("range", node, part.grid, [Pass(extremes, join_extremes)], finish).output("enough", (), bool)
         nodes.append(Voxelwise(standing, standing, (node, state, broadcast(enough, node.shape)), np.dtype(bool)))
     return source.like(source.joined(nodes), source.joined_chunks() if source.over else None)
 
@@ -201,14 +201,6 @@ def _standing(image: np.ndarray, state: np.ndarray, enough: np.ndarray, h: Any) 
     return (image - state >= h) & enough
 
 
-def _ends(block: np.ndarray, box: Box) -> dict[str, np.ndarray]:
-    return {"low": block.min(), "high": block.max()}
-
-
-def _join_ends(parts: Sequence[Any]) -> dict[str, np.ndarray]:
-    return {"low": np.min([p["low"] for p in parts]), "high": np.max([p["high"] for p in parts])}
-
-
 def _in_range(ends: Any, h: Any) -> dict[str, np.ndarray]:
     low, high = ends["low"][()], ends["high"][()]
     spread = high - low if isinstance(high, np.floating) else int(high) - int(low)
@@ -223,7 +215,7 @@ def _rule(dtype: Any, connectivity: int, down: bool, what: str) -> Relaxation:
     return Relaxation(
         functools.partial(_start, down=down, what=what),
         functools.partial(reconstructed, connectivity=connectivity),
-        _lowest(dtype),
+        lowest(dtype),
         connectivity,
         dtype,
     )
@@ -260,9 +252,3 @@ def turned(image: Any, down: bool) -> Any:
     if not down:
         return image
     return -image if image.dtype.kind == "f" else ~image
-
-
-def _lowest(dtype: np.dtype) -> Any:
-    if dtype.kind == "f":
-        return -np.inf
-    return False if dtype.kind == "b" else np.iinfo(dtype).min

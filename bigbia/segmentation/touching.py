@@ -12,7 +12,7 @@ from bigbia.feature.peaks import peak_local_max
 from bigbia.filters.smooth import gaussian
 from bigbia.graph.boxes import Box, shape_of, whole
 from bigbia.graph.kinds import Image
-from bigbia.graph.lazy import check_image, is_lazy, lazy
+from bigbia.graph.lazy import is_lazy, lazy
 from bigbia.graph.placed import Placed
 from bigbia.graph.regions import Literal, Voxelwise
 from bigbia.measure.components import label
@@ -106,7 +106,6 @@ def _finite(depth: np.ndarray, corner: np.ndarray) -> np.ndarray:
 
 def _lengths(mask: Any, min_distance: Any, smooth: Any) -> tuple[tuple[float, ...], float, tuple[float, ...]]:
     """The size of a voxel along each axis of space, the distance in the same unit, and sigma in voxels of each axis."""
-    check_image(mask, _WHAT)
     axes = hyperstack.spatial_axes(mask)
     sizes: tuple[float, ...] = (1.0,) * len(axes)
     given, unit = {"min_distance": min_distance, "smooth": smooth}, ""

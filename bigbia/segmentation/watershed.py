@@ -23,10 +23,9 @@ from bigbia.graph.relax import Relax, Relaxation
 from bigbia.graph.window import window
 from bigbia.hyperstack import is_hyperstack, spatial_axes
 from bigbia.kernels.plateaus import catchments, settle
-from bigbia.kernels.reconstruction import reconstructed
+from bigbia.kernels.reconstruction import lowest, reconstructed
 from bigbia.measure.components import label
 from bigbia.morphology.extrema import local_minima
-from bigbia.morphology.reconstruction import _lowest as lowest
 from bigbia.morphology.reconstruction import turned
 from bigbia.segmentation.markers import seeds, spread, spread_over
 
