@@ -33,8 +33,10 @@ _PUBLIC = {
     "metrics": "bigbia.metrics",
     "morphology": "bigbia.morphology",
     "open": "bigbia.io.opening:open",
+    "restoration": "bigbia.restoration",
     "save": "bigbia.run.save:save",
     "segmentation": "bigbia.segmentation",
+    "transform": "bigbia.transform",
     "window": "bigbia.graph.window:window",
 }
 __all__ = sorted([*_PUBLIC, "__version__"])
@@ -51,7 +53,9 @@ if TYPE_CHECKING:  # so that editors and type checkers know the names
         measure,
         metrics,
         morphology,
+        restoration,
         segmentation,
+        transform,
     )
     from bigbia.graph.window import window  # noqa: F401
     from bigbia.io.opening import open  # noqa: F401

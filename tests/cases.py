@@ -1,83 +1,18 @@
-"""Every operator, once: what it is held to by test_contract.py.
-
-Case(function, params)      the operator and its arguments
-reference                   the same on a NumPy array, by SciPy or scikit-image; equal to the bit
-dtypes                      of the images it is tried on
-takes                       "image"; "seed", "seed above": a seed image and the image; "labels": a label image and an
-                            intensity image; "mask": a mask and an intensity image; "table": a label image and its table;
-                            "peaks": an image, whose places at once are made the table that they are lazily
-tasks                       most tasks a block of a big image
-empty                       whether an image without voxels has a result; else it is refused
-by_size                     whether the voxel size of an image always counts
-"""
+"""Every operator, once: what it is held to by test_contract.py. `case.py` says what a line may say."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
-
+import cases_features
+import cases_levels
+import cases_linear
+import cases_ranks
+import cases_transform
 import numpy as np
-import pandas as pd
+from case import Case, seed_of
 from scipy import ndimage as ndi
 from skimage import feature, filters, measure, metrics, morphology, segmentation
 
 import bigbia
-
-ANY = ("bool", "uint8", "uint16", "int16", "int32", "float32", "float64")
-
-
-@dataclass(frozen=True)
-class Case:
-    function: Callable
-    params: dict[str, Any] = field(default_factory=dict)
-    reference: Callable[..., Any] | None = None
-    dtypes: tuple[str, ...] = ANY
-    takes: str = "image"
-    tasks: float = 1.0
-    dims: tuple[int, int] = (1, 4)
-    empty: bool = False
-    by_size: bool = False
-
-    def __call__(self, image: Any) -> Any:
-        if self.takes == "labels":
-            return self.function(image, image, **self.params)
-        if self.takes.startswith("seed"):
-            return self.function(seed_of(image, self.takes), image, **self.params)
-        if self.takes == "mask":
-            return self.function(image > 20, image, **self.params)
-        if self.takes == "peaks":
-            return peak_table(self.function(image, **self.params), image)
-        if self.takes == "table":
-            return self.function(image, bigbia.measure.regionprops_table(image), **self.params)
-        return self.function(image, **self.params)
-
-
-def seed_of(image: Any, where: str) -> Any:
-    """A seed image below an image by up to 30, or above it, whatever holds the values."""
-    if where == "seed":
-        return np.minimum(image, image - np.minimum(image, 30))
-    return np.maximum(image, image + np.minimum(30, 255 - image))
-
-
-def peak_table(found: Any, image: Any) -> Any:
-    """Axes and intensity of peaks, also of those that are an array of places."""
-    if not isinstance(found, np.ndarray):
-        return found.drop(columns="label")
-    return pd.DataFrame({f"axis-{a}": at for a, at in enumerate(found.T)} | {"intensity": image[tuple(found.T)]})
-
-
-def linear(dtype: np.dtype) -> np.dtype:
-    return np.dtype("f8") if dtype == np.float64 or (dtype.kind in "iu" and dtype.itemsize >= 4) else np.dtype("f4")
-
-
-def _gaussian(a, **kw):
-    kw = {"mode": "nearest", **kw}
-    return ndi.gaussian_filter(a, output=linear(a.dtype), **kw)
-
-
-def _sobel(a, **kw):
-    return filters.sobel(a.astype(linear(a.dtype)), **kw)
 
 
 def _median(a, footprint=None, mode="nearest"):
@@ -214,17 +149,9 @@ def _peak_markers(a, output, **kw):
 
 
 CASES = {
-    "gaussian": Case(bigbia.filters.gaussian, {"sigma": 1.3}, _gaussian),
-    "gaussian-reflect": Case(bigbia.filters.gaussian, {"sigma": 2, "mode": "reflect"}, _gaussian),
-    "gaussian-mirror": Case(bigbia.filters.gaussian, {"sigma": 2, "mode": "mirror"}, _gaussian),
-    "gaussian-constant": Case(bigbia.filters.gaussian, {"sigma": 1, "mode": "constant", "cval": 7.5}, _gaussian),
-    "gaussian-wrap": Case(bigbia.filters.gaussian, {"sigma": 2, "mode": "wrap"}, _gaussian),
-    "gaussian-none": Case(bigbia.filters.gaussian, {"sigma": 0}, lambda a, sigma: a.astype(linear(a.dtype))),
     "median": Case(bigbia.filters.median, {}, _median),
     "median-even": Case(bigbia.filters.median, {"footprint": 4, "mode": "mirror"}, _median, ("uint8", "float32")),
     "median-wrap": Case(bigbia.filters.median, {"footprint": 3, "mode": "wrap"}, _median, ("uint8", "float32")),
-    "sobel": Case(bigbia.filters.sobel, {}, _sobel),
-    "sobel-axis": Case(bigbia.filters.sobel, {"axis": 0}, _sobel),
     "threshold_otsu": Case(
         bigbia.filters.threshold_otsu,
         {},
@@ -426,3 +353,6 @@ CASES = {
         by_size=True,
     ),
 }
+
+for part in (cases_linear, cases_ranks, cases_levels, cases_transform, cases_features):
+    CASES |= part.CASES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,6 +48,31 @@ def footprint_of(footprint: Any, image: Any, what: str, *, full: bool) -> np.nda
     for axis, n in zip(space, footprint.shape):
         shape[axis] = n
     return footprint.reshape(shape)
+
+
+def sides(size: Any, image: Any, what: str, name: str = "size") -> list[int]:
+    """The side of a box along each axis of the image in voxels, 1 along t and c.
+
+    One number for all spatial axes or one each, 1 or more; or a length with a unit, which becomes the nearest odd
+    number of voxels.
+    """
+    space = hyperstack.spatial_axes(image)
+    out = [1] * image.ndim
+    if isinstance(size, str):
+        for axis, length in enumerate(hyperstack.lengths(size, image, name)):
+            if axis in space:
+                out[axis] = 2 * max(0, math.floor((length - 1) / 2 + 0.5)) + 1
+        return out
+    given = [size] * len(space) if np.ndim(size) == 0 else list(size)
+    if len(given) != len(space):
+        raise ParameterError(
+            f"{what}: {name}={size!r}: {len(given)} sides for {len(space)} spatial axes: give 1 or {len(space)}"
+        )
+    for axis, n in zip(space, given):
+        if isinstance(n, (bool, np.bool_)) or not isinstance(n, (int, np.integer)) or n < 1:
+            raise ParameterError(f"{what}: {name}={size!r} must be whole numbers of voxels, 1 or more")
+        out[axis] = int(n)
+    return out
 
 
 def radius(footprint: np.ndarray, image: Any, times: int = 1) -> list[int]:

@@ -16,10 +16,12 @@ import numpy as np
 
 from bigbia import hyperstack
 from bigbia.errors import BlockError, ParameterError
+from bigbia.graph.footprints import check_mode
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, is_lazy, lazy
 from bigbia.graph.regions import Window
 
+MODES = ("nearest", "reflect", "mirror", "constant", "wrap")
 
 def window(
     function: Callable[..., np.ndarray],
@@ -85,6 +87,49 @@ def window(
     source = lazy(image, "window")
     node = Window(function, source.node, margins, kind, params, boundary == "wrap", cropping, cost, workspace)
     return source.like(node)
+
+
+def neighbourhood(
+    kernel: Callable[..., np.ndarray],
+    image: Image,
+    what: str,
+    *,
+    mode: str,
+    modes: Sequence[str] = MODES,
+    kinds: str = "biuf",
+    cval: float = 0.0,
+    **given: Any,
+) -> Any:
+    """`window` for our own operators: the image and the mode checked, and a kernel that takes `core`, `mode`, `cval`.
+
+    A periodic image is read on from its far side, so that the kernel never sees its border.
+    """
+    check_image(image, what, kinds)
+    check_mode(mode, what, modes)
+    wrap = mode == "wrap"
+    return window(
+        kernel,
+        image,
+        boundary="wrap" if wrap else "function",
+        cropping=True,
+        mode=next(m for m in modes if m != "wrap") if wrap else mode,
+        cval=cval,
+        **given,
+    )
+
+
+def over_others(function: Any, block: np.ndarray, space: Sequence[int], dtype: np.dtype) -> np.ndarray:
+    """A function of images of space, applied at every time and channel of a block."""
+    others = [a for a in range(block.ndim) if a not in space]
+    if not others:
+        return function(block)
+    out = np.empty(block.shape, dtype)
+    for place in np.ndindex(*(block.shape[a] for a in others)):
+        index: list[Any] = [slice(None)] * block.ndim
+        for a, i in zip(others, place):
+            index[a] = i
+        out[tuple(index)] = function(block[tuple(index)])
+    return out
 
 
 def halos(halo: Any, image: Any) -> tuple[tuple[int, int], ...]:

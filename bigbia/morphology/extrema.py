@@ -10,12 +10,11 @@ import numpy as np
 
 from bigbia import hyperstack
 from bigbia.errors import BigbiaWarning, BlockError, ParameterError
-from bigbia.filters.edges import over_others
 from bigbia.graph.conditions import Border, Size
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 from bigbia.graph.objects import Objects, check_connectivity, remaining, space_of
-from bigbia.graph.window import window
+from bigbia.graph.window import over_others, window
 
 
 def local_maxima(image: Image, connectivity: int | None = None, *, allow_borders: bool = True) -> Any:

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 
 from bigbia.errors import BlockError, InputError, ParameterError
-from bigbia.filters.edges import over_others
 from bigbia.graph.basins import Basins
 from bigbia.graph.boxes import Box, describe, whole
 from bigbia.graph.catchments import INSIDE, MARKER, Catchments, check_markers, unsettled
@@ -20,7 +19,7 @@ from bigbia.graph.lazy import Lazy, check_image, is_lazy, lazy
 from bigbia.graph.objects import check_connectivity, nodes_over, space_of
 from bigbia.graph.regions import Node
 from bigbia.graph.relax import Relax, Relaxation
-from bigbia.graph.window import window
+from bigbia.graph.window import over_others, window
 from bigbia.hyperstack import is_hyperstack, spatial_axes
 from bigbia.kernels.plateaus import catchments, settle
 from bigbia.kernels.reconstruction import lowest, reconstructed

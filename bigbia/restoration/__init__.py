@@ -1,0 +1,3 @@
+"""Restoration: backgrounds, noise, blur. Named as in scikit-image."""
+
+__all__: list[str] = []

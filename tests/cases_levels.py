@@ -1,0 +1,5 @@
+"""Cases of tests/cases.py: levels."""
+
+from __future__ import annotations
+
+CASES: dict = {}

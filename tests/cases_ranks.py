@@ -1,0 +1,5 @@
+"""Cases of tests/cases.py: ranks."""
+
+from __future__ import annotations
+
+CASES: dict = {}
