@@ -1,5 +1,19 @@
-"""Features: places in an image that stand out. Named as in scikit-image."""
+"""Features: places in an image that stand out, and what there is around each voxel. Named as in scikit-image."""
 
+from bigbia.feature.basic import multiscale_basic_features
 from bigbia.feature.peaks import peak_local_max
+from bigbia.feature.tensors import (
+    hessian_matrix,
+    hessian_matrix_eigvals,
+    structure_tensor,
+    structure_tensor_eigenvalues,
+)
 
-__all__ = ["peak_local_max"]
+__all__ = [
+    "hessian_matrix",
+    "hessian_matrix_eigvals",
+    "multiscale_basic_features",
+    "peak_local_max",
+    "structure_tensor",
+    "structure_tensor_eigenvalues",
+]
