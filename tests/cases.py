@@ -15,16 +15,6 @@ from skimage import feature, filters, measure, metrics, morphology, segmentation
 import bigbia
 
 
-def _median(a, footprint=None, mode="nearest"):
-    footprint = np.ones((footprint,) * a.ndim) if footprint else ndi.generate_binary_structure(a.ndim, a.ndim)
-    if min(a.shape) >= max(footprint.shape):
-        return ndi.median_filter(a, footprint=footprint, mode=mode)
-    # SciPy 1.17 reads beyond a line that is shorter than the footprint
-    r = max(footprint.shape)
-    padded = np.pad(a, r, mode={"nearest": "edge", "mirror": "reflect", "wrap": "wrap"}[mode])
-    return ndi.median_filter(padded, footprint=footprint, mode=mode)[(slice(r, -r),) * a.ndim]
-
-
 def canonical(labels: np.ndarray) -> np.ndarray:
     """Renumbered by first voxel in raster order.
 
@@ -52,18 +42,6 @@ def _label_by_value(a, connectivity, background):
         part = ndi.label(a == value, structure)[0]
         out[part > 0] = part[part > 0] + out.max()
     return canonical(out)
-
-
-def _morphology(name):
-    def reference(a, footprint=None, mode="reflect"):
-        fp = np.ones((footprint,) * a.ndim, bool) if footprint else None
-        if mode == "wrap":  # scikit-image's modes for footprints of its own
-            r = footprint // 2 * 2
-            padded = np.pad(a, r, mode="wrap")
-            return getattr(morphology, name)(padded, fp)[tuple(slice(r, r + n) for n in a.shape)]
-        return getattr(morphology, name)(a, fp, mode=mode)
-
-    return reference
 
 
 def _relabel(a, offset=1):
@@ -149,9 +127,6 @@ def _peak_markers(a, output, **kw):
 
 
 CASES = {
-    "median": Case(bigbia.filters.median, {}, _median),
-    "median-even": Case(bigbia.filters.median, {"footprint": 4, "mode": "mirror"}, _median, ("uint8", "float32")),
-    "median-wrap": Case(bigbia.filters.median, {"footprint": 3, "mode": "wrap"}, _median, ("uint8", "float32")),
     "threshold_otsu": Case(
         bigbia.filters.threshold_otsu,
         {},
@@ -171,25 +146,6 @@ CASES = {
         bigbia.measure.objects, {"connectivity": 1}, None, ("bool", "uint16", "float32"), "mask", tasks=5.0
     ),
     "regionprops_table": Case(bigbia.measure.regionprops_table, {}, None, ("uint8", "int32"), "labels", tasks=1.2),
-    **{
-        name: Case(getattr(bigbia.morphology, name), {}, _morphology(name))
-        for name in ("erosion", "dilation", "opening", "closing", "white_tophat")
-    },
-    "erosion-4": Case(
-        bigbia.morphology.erosion, {"footprint": 4}, _morphology("erosion"), ("bool", "uint8", "float32")
-    ),
-    "dilation-4": Case(
-        bigbia.morphology.dilation, {"footprint": 4}, _morphology("dilation"), ("bool", "uint8", "float32")
-    ),
-    "opening-4": Case(
-        bigbia.morphology.opening, {"footprint": 4}, _morphology("opening"), ("bool", "uint8", "float32")
-    ),
-    "closing-wrap": Case(
-        bigbia.morphology.closing, {"footprint": 3, "mode": "wrap"}, _morphology("closing"), ("uint8",)
-    ),
-    "tophat-constant": Case(
-        bigbia.morphology.white_tophat, {"footprint": 3, "mode": "constant"}, _morphology("white_tophat"), ("uint16",)
-    ),
     "remove_small_objects": Case(
         bigbia.morphology.remove_small_objects,
         {"max_size": 3},

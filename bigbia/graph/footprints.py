@@ -20,7 +20,8 @@ def check_mode(mode: str, what: str, known: Sequence[str]) -> None:
 def footprint_of(footprint: Any, image: Any, what: str, *, full: bool) -> np.ndarray:
     """A mask with one axis for every axis of the image, of length 1 along t and c.
 
-    None: all neighbours, or those that share a face. A number: a full box of that side.
+    None: all neighbours, or those that share a face. A number, one number a spatial axis, or a length with a unit: a
+    full box of these sides. A flat list of an image of one axis is a mask.
     """
     from scipy import ndimage as ndi
 
@@ -28,16 +29,13 @@ def footprint_of(footprint: Any, image: Any, what: str, *, full: bool) -> np.nda
     ndim = len(space)
     if footprint is None:
         footprint = ndi.generate_binary_structure(ndim, ndim if full else 1)
-    elif np.ndim(footprint) == 0:
+    elif isinstance(footprint, str) or (ndim > 1 and _are_sides(footprint)):
+        return np.ones(sides(footprint, image, what, "footprint"), bool)
+    elif np.ndim(_array(footprint, what)) == 0:
         if isinstance(footprint, bool) or not isinstance(footprint, (int, np.integer)) or footprint < 1:
             raise ParameterError(f"{what}: footprint={footprint!r} must be a mask or the length of its side, 1 or more")
         footprint = np.ones((int(footprint),) * ndim, bool)
-    try:
-        footprint = np.asarray(footprint).astype(bool)
-    except ValueError:
-        raise ParameterError(
-            f"{what}: the footprint is a list of parts, not one mask: combine them, for instance skimage.morphology.ball(3)"
-        ) from None
+    footprint = _array(footprint, what).astype(bool)
     if footprint.ndim != ndim:
         raise ParameterError(
             f"{what}: the footprint has {footprint.ndim} axes {footprint.shape}, the image {ndim} of space: give one an axis"
@@ -48,6 +46,50 @@ def footprint_of(footprint: Any, image: Any, what: str, *, full: bool) -> np.nda
     for axis, n in zip(space, footprint.shape):
         shape[axis] = n
     return footprint.reshape(shape)
+
+
+def parts_of(footprint: Any, image: Any, what: str, *, full: bool) -> list[np.ndarray]:
+    """The masks that are applied one after another: one, or those of scikit-image's ((mask, times), ...)."""
+    if not _is_sequence(footprint):
+        return [footprint_of(footprint, image, what, full=full)]
+    out = []
+    for mask, times in footprint:
+        if times < 1:
+            raise ParameterError(f"{what}: a part of the footprint is to be applied {times} times: give 1 or more")
+        out += [footprint_of(np.asarray(mask), image, what, full=full)] * int(times)
+    return out
+
+
+def _is_sequence(footprint: Any) -> bool:
+    """Whether it is scikit-image's ((mask, times), ...)."""
+    if isinstance(footprint, (str, np.ndarray)) or not isinstance(footprint, Sequence) or not footprint:
+        return False
+    return all(
+        isinstance(part, Sequence)
+        and len(part) == 2
+        and isinstance(part[1], (int, np.integer))
+        and isinstance(part[0], (list, tuple, np.ndarray))
+        for part in footprint
+    )
+
+
+def _are_sides(footprint: Any) -> bool:
+    return isinstance(footprint, (list, tuple)) and all(
+        isinstance(n, (int, np.integer)) and not isinstance(n, (bool, np.bool_)) for n in footprint
+    )
+
+
+def _array(footprint: Any, what: str) -> np.ndarray:
+    try:
+        array = np.asarray(footprint)
+        array.astype(bool)
+    except ValueError:
+        array = np.zeros(0, object)
+    if array.dtype.kind not in "biuf":
+        raise ParameterError(
+            f"{what}: the footprint is a list of parts, not one mask: combine them, for instance skimage.morphology.ball(3)"
+        )
+    return array
 
 
 def sides(size: Any, image: Any, what: str, name: str = "size") -> list[int]:
@@ -83,10 +125,10 @@ def radius(footprint: np.ndarray, image: Any, times: int = 1) -> list[int]:
     return [times * (footprint.shape[a] // 2) for a in hyperstack.spatial_axes(image)]
 
 
-def pad(block: np.ndarray, margins: Sequence[tuple[int, int]], mode: str, cval: float) -> np.ndarray:
-    """The block continued by one of SciPy's modes."""
-    if mode == "constant":
-        return np.pad(block, margins, mode="constant", constant_values=np.array(cval).astype(block.dtype))
-    return np.pad(
-        block, margins, mode={"nearest": "edge", "reflect": "symmetric", "mirror": "reflect", "wrap": "wrap"}[mode]
-    )  # type: ignore[call-overload]
+def check_constant(cval: Any, image: Any, what: str) -> float:
+    """The voxels beyond the image: a number that its dtype can hold, to the nearest."""
+    if isinstance(cval, (bool, np.bool_)) or not isinstance(cval, (int, float, np.number)) or np.iscomplexobj(cval):
+        raise ParameterError(f"{what}: cval={cval!r} must be a number")
+    if cval != cval and image.dtype.kind != "f":
+        raise ParameterError(f"{what}: cval={cval!r}: {image.dtype} voxels hold no NaN: give a number")
+    return int(cval) if isinstance(cval, (int, np.integer)) else float(cval)

@@ -52,7 +52,7 @@ def rows_of(
     """The rows of a block's core, with as much around them as `reach` (before, after along each axis) says."""
     core = [slice(0, n) for n in block.shape] if core is None else list(core)
     wide = [(part.start - before, part.stop + after) for part, (before, after) in zip(core, reach)]
-    if all(0 <= a and b <= n for (a, b), n in zip(wide, block.shape)) and block.flags.c_contiguous:
+    if all(a >= 0 and b <= n for (a, b), n in zip(wide, block.shape)) and block.flags.c_contiguous:
         data, origin = block, [part.start for part in core]
     else:
         data, origin = continued(block, wide, mode, cval), [before for before, _ in reach]
@@ -68,20 +68,27 @@ def rows_of(
 
 def continued(block: np.ndarray, wide: Sequence[tuple[int, int]], mode: str, cval: float = 0.0) -> np.ndarray:
     """The voxels from a to b along each axis, a copy; beyond the block those that the border's rule puts there."""
+    inside = [(max(a, 0), min(b, n)) for (a, b), n in zip(wide, block.shape)]
+    whole = all(a < b for a, b in inside)
+    put = tuple(slice(i - a, j - a) for (i, j), (a, _) in zip(inside, wide))
+    shape = [b - a for a, b in wide]
     if mode == "constant":
-        out = np.full([b - a for a, b in wide], np.asarray(cval).astype(block.dtype), block.dtype)
-        inside = [(max(a, 0), min(b, n)) for (a, b), n in zip(wide, block.shape)]
-        if all(a < b for a, b in inside):
-            put = tuple(slice(i - a, j - a) for (i, j), (a, _) in zip(inside, wide))
+        out = np.full(shape, np.asarray(cval).astype(block.dtype), block.dtype)
+        if whole:
             out[put] = block[tuple(slice(i, j) for i, j in inside)]
         return out
     sources = [outside(np.arange(a, b), n, mode) for (a, b), n in zip(wide, block.shape)]
-    lows = [int(at.min()) for at in sources]
-    out = block[tuple(slice(low, int(at.max()) + 1) for low, at in zip(lows, sources))]
-    for axis, (low, at, (a, b), n) in enumerate(zip(lows, sources, wide, block.shape)):
-        if a < 0 or b > n:
-            out = np.take(out, at - low, axis)
-    return np.ascontiguousarray(out)
+    if not whole or any(at.min() < i or at.max() >= j for at, (i, j) in zip(sources, inside)):
+        return block[np.ix_(*sources)]  # what lies beyond is not all beside it
+    out = np.empty(shape, block.dtype)
+    out[put] = block[tuple(slice(i, j) for i, j in inside)]
+    for axis, (at, part) in enumerate(zip(sources, put)):
+        # Axes before this one are complete, of those after it only what lies inside.
+        known = (slice(None),) * axis
+        later = put[axis + 1 :]
+        for i in (*range(part.start), *range(part.stop, len(at))):
+            out[(*known, i, *later)] = out[(*known, at[i] - wide[axis][0], *later)]
+    return out
 
 
 def outside(i: np.ndarray, n: int, mode: str) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Morphology: footprints on masks and images, objects and holes, extrema. Named as in scikit-image."""
 
-from bigbia.morphology.basic import closing, dilation, erosion, opening, white_tophat
+from bigbia.morphology.basic import black_tophat, closing, dilation, erosion, gradient, opening, white_tophat
 from bigbia.morphology.distance import distance_transform_edt
 from bigbia.morphology.extrema import local_maxima, local_minima
 from bigbia.morphology.isotropic import isotropic_closing, isotropic_dilation, isotropic_erosion, isotropic_opening
@@ -14,11 +14,13 @@ from bigbia.morphology.objects import (
 from bigbia.morphology.reconstruction import h_maxima, h_minima, reconstruction
 
 __all__ = [
+    "black_tophat",
     "closing",
     "dilation",
     "distance_transform_edt",
     "erosion",
     "fill_holes",
+    "gradient",
     "h_maxima",
     "h_minima",
     "isotropic_closing",

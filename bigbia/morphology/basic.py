@@ -1,19 +1,20 @@
-"""Erosion, dilation, opening, closing, white top-hat; grey and binary."""
+"""Erosion, dilation, opening, closing, top-hats and gradient; grey and binary."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 
-from bigbia.graph.footprints import check_mode, footprint_of, radius
+from bigbia import hyperstack
+from bigbia.graph.footprints import check_constant, parts_of
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
-from bigbia.graph.window import window
+from bigbia.graph.window import neighbourhood
 
 Mode = Literal["reflect", "constant", "nearest", "mirror", "wrap", "max", "min", "ignore"]
 _MODES = ("reflect", "constant", "nearest", "mirror", "wrap", "max", "min", "ignore")
+_LEAST, _GREATEST = True, False
 
 
 def erosion(image: Image, footprint: Any = None, *, mode: Mode = "reflect", cval: float = 0.0) -> Any:
@@ -23,20 +24,30 @@ def erosion(image: Image, footprint: Any = None, *, mode: Mode = "reflect", cval
     ----------
     image : array of bool, integers or floats, any number of axes
         A bool image is eroded as a mask.
-    footprint : array or int, default the voxels that share a face
-        The neighbourhood: a mask with one axis for each spatial axis, or the length of its side.
+    footprint : array, int, sequence or length with a unit, default the voxels that share a face
+        The neighbourhood: a mask with one axis for each spatial axis; or the sides of a box, one for all or one each;
+        or their length, ``"2 um"``, the nearest odd number of voxels. Or scikit-image's ``((mask, times), ...)``, masks
+        that are applied one after another.
     mode : {"reflect", "constant", "nearest", "mirror", "wrap", "max", "min", "ignore"}
         What lies beyond the image. ``"ignore"`` leaves it out, as do ``"max"`` for erosion and ``"min"`` for dilation.
     cval : float
-        The voxels beyond it for ``mode="constant"``.
+        The voxels beyond it for ``mode="constant"``: of integers the nearest that the dtype holds.
 
     Returns
     -------
     Array of the same shape and dtype.
 
+    Raises
+    ------
+    ParameterError : sides below 1, a footprint of other axes or without voxels, unknown mode
+    InputError : complex or object voxels, an empty axis
+
     Notes
     -----
-    Halo: half the footprint. Equal to the bit to ``skimage.morphology.erosion`` for every chunking.
+    Halo: half the footprint; of a sequence the sum. Equal to the bit to ``skimage.morphology.erosion`` for every
+    chunking. An even side gets an empty voxel in front, as there. NaN counts as the greatest value, as in
+    ``numpy.sort``. A box costs the same for every size; any other footprint is made of runs along the last axis, and a
+    voxel costs one comparison a run.
 
     Examples
     --------
@@ -44,7 +55,7 @@ def erosion(image: Image, footprint: Any = None, *, mode: Mode = "reflect", cval
     >>> bigbia.morphology.erosion(np.array([3, 1, 4, 1, 5, 9]))
     array([1, 1, 1, 1, 1, 5])
     """
-    return _apply("erosion", _erosion, image, footprint, mode, cval, 1)
+    return _apply("erosion", image, footprint, mode, cval, (_LEAST,))
 
 
 def dilation(image: Image, footprint: Any = None, *, mode: Mode = "reflect", cval: float = 0.0) -> Any:
@@ -56,13 +67,13 @@ def dilation(image: Image, footprint: Any = None, *, mode: Mode = "reflect", cva
     >>> bigbia.morphology.dilation(np.array([3, 1, 4, 1, 5, 9]))
     array([3, 4, 4, 5, 9, 9])
     """
-    return _apply("dilation", _dilation, image, footprint, mode, cval, 1)
+    return _apply("dilation", image, footprint, mode, cval, (_GREATEST,))
 
 
 def opening(image: Image, footprint: Any = None, *, mode: Mode = "reflect", cval: float = 0.0) -> Any:
     """Erosion, then dilation: removes what is brighter and smaller than the footprint. Arguments as in `erosion`.
 
-    Halo: twice half the footprint.
+    Halo: twice half the footprint. The dilation is by the mirrored footprint.
 
     Examples
     --------
@@ -70,13 +81,13 @@ def opening(image: Image, footprint: Any = None, *, mode: Mode = "reflect", cval
     >>> bigbia.morphology.opening(np.array([3, 1, 4, 1, 5, 9, 9, 9]), 3)
     array([1, 1, 1, 1, 5, 9, 9, 9])
     """
-    return _apply("opening", _opening, image, footprint, mode, cval, 2)
+    return _apply("opening", image, footprint, mode, cval, (_LEAST, _GREATEST))
 
 
 def closing(image: Image, footprint: Any = None, *, mode: Mode = "reflect", cval: float = 0.0) -> Any:
     """Dilation, then erosion: fills what is darker and smaller than the footprint. Arguments as in `erosion`.
 
-    Halo: twice half the footprint.
+    Halo: twice half the footprint. The erosion is by the mirrored footprint.
 
     Examples
     --------
@@ -84,13 +95,14 @@ def closing(image: Image, footprint: Any = None, *, mode: Mode = "reflect", cval
     >>> bigbia.morphology.closing(np.array([3, 1, 4, 4, 4, 9]), 3)
     array([3, 3, 4, 4, 4, 9])
     """
-    return _apply("closing", _closing, image, footprint, mode, cval, 2)
+    return _apply("closing", image, footprint, mode, cval, (_GREATEST, _LEAST))
 
 
 def white_tophat(image: Image, footprint: Any = None, *, mode: Mode = "reflect", cval: float = 0.0) -> Any:
     """The image less its opening: what is brighter and smaller than the footprint. Arguments as in `erosion`.
 
-    Halo: twice half the footprint.
+    Halo: twice half the footprint. Integers never wrap round: a difference that the dtype does not hold is its last
+    value. Of a mask, the voxels that the opening changes.
 
     Examples
     --------
@@ -98,41 +110,64 @@ def white_tophat(image: Image, footprint: Any = None, *, mode: Mode = "reflect",
     >>> bigbia.morphology.white_tophat(np.array([1, 1, 7, 1, 5, 5, 5]), 3)
     array([0, 0, 6, 0, 0, 0, 0])
     """
-    return _apply("white_tophat", _white_tophat, image, footprint, mode, cval, 2)
+    return _apply("white_tophat", image, footprint, mode, cval, (_LEAST, _GREATEST), "above")
 
 
-def _apply(name: str, function: Callable, image: Any, footprint: Any, mode: str, cval: float, passes: int) -> Any:
+def black_tophat(image: Image, footprint: Any = None, *, mode: Mode = "reflect", cval: float = 0.0) -> Any:
+    """The closing less the image: what is darker and smaller than the footprint. Arguments as in `erosion`.
+
+    Halo: twice half the footprint. Integers never wrap round, as in `white_tophat`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> bigbia.morphology.black_tophat(np.array([5, 5, 1, 5, 5, 2, 2, 2]), 3)
+    array([0, 0, 4, 0, 0, 0, 0, 0])
+    """
+    return _apply("black_tophat", image, footprint, mode, cval, (_GREATEST, _LEAST), "below")
+
+
+def gradient(image: Image, footprint: Any = None, *, mode: Mode = "reflect", cval: float = 0.0) -> Any:
+    """The dilation less the erosion: how steep the image is, and the edges of a mask. Arguments as in `erosion`.
+
+    Halo: half the footprint. Integers never wrap round, as in `white_tophat`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> bigbia.morphology.gradient(np.array([1, 1, 7, 7, 5, 5, 5]))
+    array([0, 6, 6, 2, 2, 0, 0])
+    """
+    return _apply("gradient", image, footprint, mode, cval, (_LEAST,), "between")
+
+
+def _apply(
+    name: str, image: Any, footprint: Any, mode: str, cval: float, kinds: tuple[bool, ...], finish: str = ""
+) -> Any:
+    from bigbia.kernels.extremes import extreme, price
+
     what = f"morphology.{name}"
     check_image(image, what)
-    check_mode(mode, what, _MODES)
-    footprint = footprint_of(footprint, image, what, full=False)
-    return window(
-        function,
+    masks = [_odd(mask) for mask in parts_of(footprint, image, what, full=False)]
+    mirrored = [mask[(slice(None, None, -1),) * mask.ndim] for mask in masks]
+    steps = tuple((mask, low) for parts, low in zip((masks, mirrored), kinds) for mask in parts)
+    cost, workspace = price(steps, image.dtype)
+    twice = 2 if finish == "between" else 1
+    return neighbourhood(
+        extreme,
         image,
-        halo=radius(footprint, image, passes),
-        boundary="wrap" if mode == "wrap" else "function",
-        cost=passes * 1.5 * footprint.sum(),
-        workspace=8.0 * passes,
-        footprint=footprint,
-        mode="reflect" if mode == "wrap" else mode,
-        cval=cval,
+        what,
+        mode=mode,
+        modes=_MODES,
+        cval=check_constant(cval, image, what),
+        halo=[sum(mask.shape[axis] // 2 for mask, _ in steps) for axis in hyperstack.spatial_axes(image)],
+        cost=twice * cost + (0.3 * image.dtype.itemsize if finish else 0),
+        workspace=workspace + twice * image.dtype.itemsize,
+        steps=steps,
+        finish=finish,
     )
 
 
-def _kernel(name: str) -> Callable:
-    def kernel(block: np.ndarray, footprint: np.ndarray, mode: str, cval: float) -> np.ndarray:
-        from skimage import morphology
-
-        out = getattr(morphology, name)(block, footprint, mode=mode, cval=cval)
-        return out if out.dtype == block.dtype else out.astype(block.dtype)
-
-    # By this name it is found again by another process.
-    kernel.__name__ = kernel.__qualname__ = f"_{name}"
-    return kernel
-
-
-_erosion = _kernel("erosion")
-_dilation = _kernel("dilation")
-_opening = _kernel("opening")
-_closing = _kernel("closing")
-_white_tophat = _kernel("white_tophat")
+def _odd(mask: np.ndarray) -> np.ndarray:
+    """With an empty voxel in front of even sides, as scikit-image has it."""
+    return np.pad(mask, [(1 - n % 2, 0) for n in mask.shape])
