@@ -78,21 +78,21 @@ def at_once(image: np.ndarray, passes: Sequence[Pass], finish: Callable[..., Cou
 
 def passes_for(dtype: np.dtype, nbins: int, what: str) -> list[Pass]:
     if dtype.kind in "iu" and dtype.itemsize <= 2:
-        return [Pass(_narrow_counts, _add_counts)]
-    extrema = Pass(functools.partial(_extrema, what=what), join_extremes)
+        return [Pass(narrow_counts, add_counts)]
+    extrema = Pass(functools.partial(found_extrema, what=what), join_extremes)
     if dtype.kind in "iu":
-        return [extrema, Pass(functools.partial(_wide_counts, what=what), _add_counts)]
+        return [extrema, Pass(functools.partial(_wide_counts, what=what), add_counts)]
     return [extrema, Pass(functools.partial(_float_counts, nbins=nbins), _add)]
 
 
-def _narrow_counts(block: np.ndarray, box: Box) -> Counts:
+def narrow_counts(block: np.ndarray, box: Box) -> Counts:
     limits = np.iinfo(block.dtype)
     counts = histograms.integer_counts(block, limits.min, limits.max)
     seen = np.flatnonzero(counts)
     return {"low": np.array(limits.min + seen[0]), "counts": counts[seen[0] : seen[-1] + 1]}
 
 
-def _extrema(block: np.ndarray, box: Box, what: str) -> Counts:
+def found_extrema(block: np.ndarray, box: Box, what: str) -> Counts:
     low, high, bad = histograms.extrema(block)
     if bad:
         place = np.argwhere(~np.isfinite(block))[0] + [a for a, _ in box]
@@ -122,7 +122,7 @@ def _add(parts: Sequence[Counts]) -> Counts:
     return {"counts": np.sum([p["counts"] for p in parts], axis=0)}
 
 
-def _add_counts(parts: Sequence[Counts]) -> Counts:
+def add_counts(parts: Sequence[Counts]) -> Counts:
     low = min(int(p["low"]) for p in parts)
     high = max(int(p["low"]) + len(p["counts"]) for p in parts)
     total = np.zeros(high - low, np.int64)
