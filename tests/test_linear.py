@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -10,6 +11,10 @@ from skimage import filters
 from test_contract import check_refused
 
 import bigbia
+from bigbia.filters import wide
+from bigbia.graph.dask import node_of
+from bigbia.graph.reading import consumers_first
+from bigbia.graph.stages import Left
 from bigbia.hyperstack import hyperstack
 from bigbia.kernels.correlate import correlate, edges
 from bigbia.kernels.gaussian import derivatives, gaussian
@@ -87,6 +92,25 @@ def test_a_part_of_a_long_row():
     np.testing.assert_array_equal(got, filters.sobel(array))
     got = correlate(array, weights=mask, mode="reflect", output=np.float32)
     np.testing.assert_array_equal(got, ndi.correlate(array, mask, mode="reflect"))
+
+
+@pytest.mark.parametrize("axes", ["zyx", "czyx"])
+def test_a_wide_gaussian_goes_axis_by_axis(axes, monkeypatch):
+    monkeypatch.setattr(wide, "SHORTEST", 9)
+    monkeypatch.setattr(wide, "MORE", 1.2)
+    monkeypatch.setattr(wide, "VOXELS", 2000)
+    shape = (2, 20, 21, 22)[-len(axes) :]
+    array = np.random.default_rng(0).integers(0, 999, shape).astype("u2")
+    sigma = (3, 2.4, 0, 2.3)[-3:] if len(axes) == 3 else (3, 2.4, 2.3)
+    for chunks in (6, 8):
+        image = hyperstack(da.from_array(array, chunks=chunks), axes)
+        got = bigbia.filters.gaussian(image, sigma, mode="mirror")
+        assert any(isinstance(n, Left) for n in consumers_first(node_of(got.data)[0])), "not by way of scratch"
+        alone = [array] if len(axes) == 3 else list(array)
+        expected = np.stack([ndi.gaussian_filter(a, sigma, mode="mirror", output="f4") for a in alone])
+        np.testing.assert_array_equal(got, expected.reshape(shape))
+    whole = bigbia.filters.gaussian(hyperstack(da.from_array(array, chunks=-1), axes), sigma)
+    assert len(dask.optimize(whole.data)[0].__dask_graph__()) <= 2  # no margins, no scratch
 
 
 @pytest.fixture

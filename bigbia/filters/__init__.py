@@ -7,22 +7,40 @@ from bigbia.filters.gaussians import (
     gaussian_laplace,
     unsharp_mask,
 )
+from bigbia.filters.hysteresis import apply_hysteresis_threshold
 from bigbia.filters.linear import convolve, correlate
-from bigbia.filters.smooth import gaussian, median
+from bigbia.filters.local import std, uniform, variance
+from bigbia.filters.local_thresholds import threshold_local, threshold_niblack, threshold_sauvola
+from bigbia.filters.ranks import maximum, median, minimum, percentile
+from bigbia.filters.ridges import frangi, meijering, sato
+from bigbia.filters.smooth import gaussian
 from bigbia.filters.thresholds import threshold_otsu
 
 __all__ = [
+    "apply_hysteresis_threshold",
     "convolve",
     "correlate",
     "difference_of_gaussians",
+    "frangi",
     "gaussian",
     "gaussian_gradient_magnitude",
     "gaussian_laplace",
     "laplace",
+    "maximum",
     "median",
+    "meijering",
+    "minimum",
+    "percentile",
     "prewitt",
+    "sato",
     "scharr",
     "sobel",
+    "std",
+    "threshold_local",
+    "threshold_niblack",
     "threshold_otsu",
+    "threshold_sauvola",
+    "uniform",
     "unsharp_mask",
+    "variance",
 ]

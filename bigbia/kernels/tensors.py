@@ -85,7 +85,7 @@ def eigenvalues(elements: Sequence[np.ndarray]) -> np.ndarray:
         flat = [np.ascontiguousarray(e).reshape(-1).view() for e in elements]
         for e in flat:
             e.flags.writeable = False  # one compiled version for data that may and may not be written
-        _eigenvalues_3(*flat, out.reshape(3, -1))
+        _eigenvalues_3(flat[0], flat[1], flat[2], flat[3], flat[4], flat[5], out.reshape(3, -1))
     else:
         matrices = np.empty((*first.shape, n, n), first.dtype)
         for e, (i, j) in zip(elements, combinations_with_replacement(range(n), 2)):
@@ -103,15 +103,14 @@ def _eigenvalues_3(a00, a01, a02, a11, a12, a22, out):
         mean = (x + y + z) / 3.0
         x, y, z = x - mean, y - mean, z - mean
         p = math.sqrt((x * x + y * y + z * z + 2.0 * off) / 6.0)
-        if not p > 0.0:
+        if not p > 0.0:  # one eigenvalue, three times; or NaN
             out[0, i] = mean + p
             out[1, i] = mean + p
             out[2, i] = mean + p
             continue
         x, y, z, u, v, w = x / p, y / p, z / p, u / p, v / p, w / p
         r = (x * (y * z - w * w) - u * (u * z - w * v) + v * (u * w - y * v)) / 2.0
-        r = min(1.0, max(-1.0, r))
-        angle = math.acos(r) / 3.0
+        angle = math.acos(min(1.0, max(-1.0, r))) / 3.0
         c, s = math.cos(angle), math.sin(angle)
         high = 2.0 * p * c
         low = -p * (c + math.sqrt(3.0) * s)
