@@ -215,13 +215,13 @@ def test_a_node_with_two_readers_is_computed_once():
         return second_operator(block)
 
     y = from_source(Array(IMAGE), (4, 9, 10))
-    for _ in range(10):
+    for _ in range(20):
         y = y + bigbia.window(kernel, y, halo=1)
     y.compute(scheduler="sync")
     z = bigbia.window(second_operator, y, halo=1)
     calls.clear()
     z.compute(scheduler="sync")
-    assert len(calls) == 10 * z.npartitions
+    assert len(calls) == 20 * z.npartitions
 
 
 def test_the_same_operation_written_twice_is_one_node():
