@@ -105,11 +105,11 @@ def written(results: dict[str, Any]) -> list[str]:
     lines = [
         "# Neighbourhood operators",
         "",
-        f"From an array in memory to another, bigbia and dask-image in chunks of 128^3. Median (smallest..largest) of "
-        f"{asked['repeats']} turns; ratios are those within each turn. The reference (SciPy or scikit-image, whichever has it; "
-        "`operator_list.py` says what each runs) has the whole array and one core, as has the first bigbia column; the "
-        "others have all cores. One core: CPU time; all cores: wall time. bigbia's time has Dask, the margins of every block and the copy into the result in it. "
-        "Made by `python benchmarks/operators.py`.",
+        "From an array in memory to another, bigbia and dask-image in chunks of 128^3. Median (smallest..largest) of "
+        f"{asked['repeats']} turns; ratios are those within each turn. The reference (SciPy or scikit-image, whichever has "
+        "it; `operator_list.py` says what each runs) has the whole array and one core, as has the first bigbia column; "
+        "the others have all cores. One core: CPU time; all cores: wall time. bigbia's time has Dask, the margins of "
+        "every block and the copy into the result in it. Made by `python benchmarks/operators.py`.",
         "",
     ]
     head = [

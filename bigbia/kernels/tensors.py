@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import combinations_with_replacement
+from typing import Any
 
 import numba as nb
 import numpy as np
@@ -32,7 +33,7 @@ def sobel_along(
     ]
     inner = [slice(c.start - w.start, c.stop - w.start) for c, w in zip(core, wide)]
     edge, smooth = np.array([-1.0, 0.0, 1.0]), np.array([1.0, 2.0, 1.0])
-    common = {"mode": mode, "cval": cval, "output": output}
+    common: dict[str, Any] = {"mode": mode, "cval": cval, "output": output}
     first = separable(block, [edge if a == axis else None for a in range(block.ndim)], core=wide, **common)
     taps = [smooth if a in axes and a != axis else None for a in range(block.ndim)]
     return separable(first, taps, core=inner, **common)
