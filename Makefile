@@ -4,7 +4,7 @@
 #   make test        the tests, without the slow ones
 #   make test-all    all of them
 #   make faults      the fault tests
-#   make bench       the benchmarks, 40 minutes (make bench BENCH=main_job ARGS="--size 256" for one)
+#   make bench       the benchmarks, two hours (make bench BENCH=main_job ARGS="--size 256" for one)
 #   make lint        ruff and mypy
 #   make clean       remove .venv
 #
@@ -14,7 +14,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-BENCH ?= main_job graphs scaling labels label_scale watershed
+BENCH ?= main_job graphs scaling labels label_scale watershed operators stream
 
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed

@@ -148,7 +148,7 @@ def node_surface(stage: Stage, kind: str, name: str) -> int | None:
     if not isinstance(stage, Components) or kind.rstrip("0123456789") not in MESSAGES:
         return None
     level = 1 if kind == "pairs" else stage.level(kind)
-    ranges = stage.blocks(level, tuple(map(int, name.split("."))))
+    ranges = stage.grid.below(level, tuple(map(int, name.split("."))))
     return surface([(e[r.start], e[r.stop]) for e, r in zip(stage.grid.edges, ranges)])
 
 
