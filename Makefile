@@ -29,7 +29,7 @@ demo: $(INSTALLED)-demo
 	$(BIN)/bigbia demo bigbia-demo --overwrite $(ARGS)
 
 test: $(INSTALLED)-test
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadscope $(ARGS)
 
 test-all: $(INSTALLED)-test
 	$(BIN)/python -m pytest $(ARGS)

@@ -20,6 +20,7 @@ class Entry:
     peer: Callable[[Any], Any] | None = None
     mask: bool = False
     heavy: bool = False
+    table: bool = False
     bar: float = 1.0  # times the reference's speed that are asked for, on one core
 
 
@@ -192,7 +193,7 @@ def entries() -> dict[str, Entry]:
             lambda x: di.affine_transform(x, angle, order=1),
         ),
         "structure_tensor": Entry(
-            lambda x: bt.structure_tensor(x, 1)[1], lambda x: sf.structure_tensor(floats(x), 1), heavy=True
+            lambda x: bt.structure_tensor(x, 1), lambda x: sf.structure_tensor(floats(x), 1), heavy=True
         ),
         "eigenvalues of the Hessian": Entry(
             lambda x: bt.hessian_matrix_eigvals(bt.hessian_matrix(x, 2)),
@@ -207,6 +208,12 @@ def entries() -> dict[str, Entry]:
         "sato 2": Entry(lambda x: bf.sato(x, [2]), lambda x: sk.sato(floats(x), [2]), heavy=True),
         "meijering 2": Entry(lambda x: bf.meijering(x, [2]), lambda x: sk.meijering(floats(x), [2]), heavy=True),
         "frangi 2": Entry(lambda x: bf.frangi(x, [2]), lambda x: sk.frangi(floats(x), [2]), heavy=True),
+        "blob_dog 2 to 5": Entry(
+            lambda x: bt.blob_dog(x, 2, 5, threshold=2000),
+            lambda x: sf.blob_dog(floats(x), 2, 5, threshold=2000),
+            heavy=True,
+            table=True,
+        ),
         "richardson_lucy 5": Entry(
             lambda x: br.richardson_lucy(x, psf, 5),
             lambda x: sr.richardson_lucy(floats(x), psf, 5, clip=False),

@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
                     print(f"{name}, {length}^3, {dtype}: {told(times[-1])}", file=sys.stderr)
     memory: list[dict[str, Any]] = []
     if "memory" in given.parts:
-        for name in names:
+        for name in [n for n in names if not known[n].table]:
             for dtype in ["bool"] if known[name].mask else given.dtypes:
                 found = job(given, "memory", name, given.block, dtype)
                 memory.append({"name": name, "dtype": dtype} | found)

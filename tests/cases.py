@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cases_blobs
 import cases_features
 import cases_levels
 import cases_linear
@@ -310,5 +311,5 @@ CASES = {
     ),
 }
 
-for part in (cases_linear, cases_ranks, cases_levels, cases_transform, cases_features):
+for part in (cases_linear, cases_ranks, cases_levels, cases_transform, cases_features, cases_blobs):
     CASES |= part.CASES

@@ -3,7 +3,7 @@
     python -m pytest -p chunked_skimage --import-mode=importlib --chunk 2 FOLDER/test_ccomp.py FOLDER/test_label.py
 
 with `tests/` on PYTHONPATH. The files are not part of this repository: wheels of scikit-image up to 0.25 hold them, under
-`skimage/measure/tests` and `skimage/segmentation/tests`. `tests/test_skimage_own_tests.py` runs them where they are.
+`skimage/measure/tests` and the like. `tests/test_skimage_own_tests.py` runs them where they are.
 """
 
 from __future__ import annotations
@@ -20,9 +20,13 @@ def pytest_addoption(parser: Any) -> None:
 
 
 def pytest_configure(config: Any) -> None:
+    import skimage.filters
     import skimage.measure
     import skimage.measure._ccomp
     import skimage.measure._label
+    import skimage.morphology
+    import skimage.morphology.gray
+    import skimage.restoration._rolling_ball
     import skimage.segmentation
     import skimage.segmentation._watershed
 
@@ -42,6 +46,23 @@ def pytest_configure(config: Any) -> None:
             return result.compute(scheduler="sync")
 
         return call
+
+    def filtered(function: Any) -> Any:
+        """The same of one image, whose other arguments are footprints and numbers."""
+
+        def call(image: Any, *args: Any, **kwargs: Any) -> Any:
+            lazy = da.from_array(np.asarray(image), chunks=size)
+            return function(lazy, *args, **kwargs).compute(scheduler="sync")
+
+        return call
+
+    for name in ("erosion", "dilation", "opening", "closing", "white_tophat", "black_tophat"):
+        ours = filtered(getattr(bigbia.morphology, name))
+        setattr(skimage.morphology, name, ours)
+        setattr(skimage.morphology.gray, name, ours)
+    skimage.restoration._rolling_ball.rolling_ball = filtered(bigbia.restoration.rolling_ball)
+    for name in ("sobel", "prewitt", "scharr", "laplace", "sato", "meijering", "frangi"):
+        setattr(skimage.filters, name, filtered(getattr(bigbia.filters, name)))
 
     warnings.simplefilter("ignore")
     label = chunked(bigbia.measure.label)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from case import ANY
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import KINDS, chunkings, image, shapes
@@ -232,7 +233,7 @@ def _blur(block):
 def test_worker_processes_agree():
     from distributed import Client, LocalCluster
 
-    array = {k: image("blobs", (10, 11, 12), k, 5) for k in cases.ANY}
+    array = {k: image("blobs", (10, 11, 12), k, 5) for k in ANY}
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
         Client(cluster),

@@ -120,8 +120,12 @@ def test_readme_names_commands_and_operators_that_exist():
     text = (ROOT / "README.md").read_text()
     assert set(re.findall(r"^bigbia (\w+)", text, re.MULTILINE)) <= set(main.commands)
     what = text.split("## What is there")[1].split("##")[0]
-    for package, names in re.findall(r"`(\w+)`: ([\w, ]+)\.", what):
-        assert {f"{package}.{n}" for n in names.split(", ")} == {n for n in operators() if n.startswith(f"{package}.")}
+    found = {
+        f"{package}.{n}"
+        for package, names in re.findall(r"^\* `(\w+)`: ([\w,\s]+)\.", what, re.MULTILINE)
+        for n in re.split(r",\s+", names)
+    }
+    assert found == set(operators())
 
 
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")]

@@ -1,7 +1,7 @@
 """scikit-image's own tests of what we replace, every call cut into blocks; where its test files are at hand.
 
-BIGBIA_SKIMAGE_TESTS names the folder that holds `measure/tests` and `segmentation/tests`: that of an unpacked wheel of
-scikit-image 0.25 (0.26 has none).
+BIGBIA_SKIMAGE_TESTS names the folder that holds `measure/tests`, `morphology/tests` and so on: that of an unpacked wheel
+of scikit-image 0.25 (0.26 has none).
 """
 
 from __future__ import annotations
@@ -36,7 +36,24 @@ OTHER = {
         "test_connectivity",  # these three: compactness
         "test_watershed_output_dtype",  # no markers at all
     },
+    "morphology/tests/test_gray.py": {
+        "test_unsupported_mode",  # refused in other words
+        "test_discontiguous_out_array",  # out=
+        "test_deprecated_shift",  # shift_x=, shift_y=
+    },
+    "restoration/tests/test_rolling_ball.py": {"test_threads"},  # num_threads=
+    "filters/tests/test_ridges.py": {  # float32, compared to 1e-7
+        "test_2d_cropped_camera_image",
+        "test_3d_cropped_camera_image",
+    },
+    "filters/tests/test_edges.py": {
+        "test_int_rescaling",
+        *(
+            f"test_{name}_{what}" for name in ("sobel", "scharr", "prewitt", "laplace") for what in ("zeros", "mask")
+        ),  # mask=
+    },
 }
+CHUNKS = {"test_label.py": 30, "test_watershed.py": 100, "test_gray.py": 20, "test_ridges.py": 100, "test_edges.py": 20}
 
 
 def folder() -> Path:
@@ -50,7 +67,7 @@ def test_scikit_image_s_own_tests(file, tmp_path):
     path = folder() / file
     if not path.exists():
         pytest.skip("this scikit-image comes without its tests: set BIGBIA_SKIMAGE_TESTS to those of a wheel of 0.25")
-    chunk = {"test_label.py": "30", "test_watershed.py": "100"}.get(path.name, "2")  # large images
+    chunk = CHUNKS.get(path.name, 2)  # large images
     words = ["-p", "chunked_skimage", "--import-mode=importlib", f"--chunk={chunk}", "-p", "no:cacheprovider", "-rA"]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", *words, "-c", os.devnull, "--rootdir", str(path.parent), str(path)],
