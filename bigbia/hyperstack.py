@@ -90,7 +90,7 @@ def _voxels(number: float, physical: str, image: Any, axis: str, shown: str) -> 
             f"{shown}: a plain array has no voxel size: give voxels, or an xarray.DataArray from bigbia.open or "
             "bigbia.hyperstack.hyperstack"
         )
-    step, own = _step(image, axis)
+    step, own = step_of(image, axis)
     if step is None:
         raise ParameterError(
             f'{shown}: the image has no voxel size along {axis}: give voxels, or open it with voxel_size="{EXAMPLE}"'
@@ -296,7 +296,7 @@ def voxel_size(image: Any) -> dict[str, float] | None:
     target, out = unit(image), {}
     for index in spatial_axes(image):
         axis = str(image.dims[index])
-        step, own = _step(image, axis)
+        step, own = step_of(image, axis)
         if step is None:
             return None
         out[axis] = convert(step, own, target) if own and target and own != target else step
@@ -321,7 +321,7 @@ def unit(image: Any) -> str | None:
     if not is_hyperstack(image):
         return None
     for index in reversed(spatial_axes(image)):
-        own = _step(image, str(image.dims[index]))[1]
+        own = step_of(image, str(image.dims[index]))[1]
         if own is not None:
             return own
     return None
@@ -331,7 +331,7 @@ def time_step(image: Any) -> tuple[float, str | None] | None:
     """Time between two frames and its OME unit; None without axis t or its coordinate."""
     if not is_hyperstack(image) or "t" not in image.dims:
         return None
-    step, own = _step(image, "t", TIMES)
+    step, own = step_of(image, "t", TIMES)
     return None if step is None else (step, own)
 
 
@@ -339,11 +339,11 @@ def origin(image: Any) -> dict[str, float]:
     """Where the first voxel lies, by axis (t, z, y, x) in the axis's own unit, as far as there are coordinates."""
     if not is_hyperstack(image):
         return {}
-    known = [str(d) for d in image.dims if d != "c" and image.sizes[d] and _step(image, str(d), TIMES | LENGTHS)[0]]
+    known = [str(d) for d in image.dims if d != "c" and image.sizes[d] and step_of(image, str(d), TIMES | LENGTHS)[0]]
     return {axis: rounded(float(image.coords[axis].values[0])) for axis in known}
 
 
-def _step(image: Any, axis: str, units: Mapping[str, Fraction] = LENGTHS) -> tuple[float | None, str | None]:
+def step_of(image: Any, axis: str, units: Mapping[str, Fraction] = LENGTHS) -> tuple[float | None, str | None]:
     """Size of a voxel along one axis and its unit, from the coordinate; (None, None) without one."""
     if axis not in image.coords or image.coords[axis].dims != (axis,) or image.coords[axis].dtype.kind not in "iuf":
         return None, None

@@ -11,6 +11,7 @@ from test_contract import check_refused
 import bigbia
 from bigbia.errors import BlockError
 from bigbia.hyperstack import hyperstack
+from bigbia.kernels.histograms import tile_maps
 
 EXPOSURE = bigbia.exposure
 DTYPES = ("uint8", "uint16", "int8", "int16", "int32", "uint32", "float32", "float64")
@@ -260,14 +261,41 @@ def test_wide_integers_and_floats_are_not_matched():
             EXPOSURE.match_histograms(np.ones((4, 4), dtype), np.ones((4, 4), np.uint8))
 
 
-@pytest.mark.parametrize("dtype", ["uint16", "int32", "float32"])
+@pytest.mark.parametrize("dtype", ["uint16", "int32", "float16", "float32", "float64"])
 def test_bytes_in_the_other_order(dtype):
     image = some_image(np.random.default_rng(7), dtype, ndim=2)
     turned = image.astype(image.dtype.newbyteorder())
     names = ["rescale_intensity", "adjust_gamma", "adjust_log", "equalize_hist", "equalize_adapthist"]
     for name in names:
         got = getattr(EXPOSURE, name)(da.from_array(turned, chunks=5)).compute()
-        np.testing.assert_array_equal(got, getattr(EXPOSURE, name)(image), err_msg=name)
-    for name in ("uniform", "std", "threshold_niblack"):
-        got = getattr(bigbia.filters, name)(da.from_array(turned, chunks=5)).compute()
-        np.testing.assert_array_equal(got, getattr(bigbia.filters, name)(image), err_msg=name)
+        expected = getattr(EXPOSURE, name)(image)
+        assert got.dtype == expected.dtype
+        np.testing.assert_array_equal(got, expected, err_msg=name)
+    for got, expected in zip(EXPOSURE.histogram(da.from_array(turned, chunks=5)), EXPOSURE.histogram(image)):
+        np.testing.assert_array_equal(got.compute(), expected)
+    for name in ("gaussian", "laplace", "sobel", "maximum", "median", "uniform", "std", "threshold_niblack"):
+        expected = getattr(bigbia.filters, name)(image)
+        for array in (turned, da.from_array(turned, chunks=5)):
+            got = getattr(bigbia.filters, name)(array)
+            assert got.dtype == expected.dtype
+            np.testing.assert_array_equal(np.asarray(got), expected, err_msg=name)
+
+
+def test_half_floats_are_equalised_as_single_ones():
+    image = np.random.default_rng(8).random((9, 11, 8)).astype(np.float16)
+    np.testing.assert_array_equal(
+        EXPOSURE.equalize_adapthist(image, 4), EXPOSURE.equalize_adapthist(image.astype(np.float32), 4)
+    )
+
+
+def test_maps_of_tiles_are_scikit_images():
+    """Clipped and added up, for histograms of every shape."""
+    from skimage.exposure import _adapthist
+
+    rng = np.random.default_rng(9)
+    for _ in range(300):
+        nbins, voxels = int(rng.integers(1, 60)), int(rng.integers(1, 3000))
+        counts = rng.multinomial(voxels, rng.dirichlet(np.full(nbins, rng.choice([0.02, 0.2, 2.0]))))
+        limit = int(max(rng.choice([0.001, 0.01, 0.05, 0.3, 2]) * voxels, 1))
+        expected = _adapthist.map_histogram(_adapthist.clip_histogram(counts.copy(), limit), 0, 999, voxels)
+        np.testing.assert_array_equal(tile_maps(counts[None], limit, voxels, 999)[0], expected)

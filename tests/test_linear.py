@@ -11,6 +11,7 @@ from skimage import filters
 from test_contract import check_refused
 
 import bigbia
+from bigbia.errors import ParameterError
 from bigbia.filters import wide
 from bigbia.graph.dask import node_of
 from bigbia.graph.reading import consumers_first
@@ -179,3 +180,24 @@ REFUSED = {
 @pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
 def test_refused(call):
     check_refused(call, IMAGE)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "reflect", "mirror", "constant", "wrap"])
+def test_even_sides_in_the_smallest_blocks(mode):
+    """Of a mirrored image a voxel at the border sees as far on this side of it as on the other."""
+    array = np.random.default_rng(6).random((13, 6)).astype(np.float32)
+    weights = np.random.default_rng(7).random((4, 2))
+    for call in (
+        lambda a: bigbia.filters.correlate(a, weights, mode=mode),
+        lambda a: bigbia.filters.convolve(a, weights, mode=mode),
+        lambda a: bigbia.filters.uniform(a, (6, 2), mode=mode),
+        lambda a: bigbia.filters.std(a, (6, 4), mode=mode),
+        lambda a: bigbia.filters.maximum(a, 6, mode=mode),
+    ):
+        for chunks in ((1, 1), (2, 3), ((1, 12), (5, 1)), ((12, 1), (1, 5))):
+            np.testing.assert_array_equal(call(da.from_array(array, chunks=chunks)).compute(), call(array))
+
+
+def test_ragged_weights_are_refused():
+    with pytest.raises(ParameterError, match="lists of several lengths"):
+        bigbia.filters.convolve(np.zeros((4, 4)), [[1], [1, 2]])

@@ -196,6 +196,7 @@ REFUSED = [
     (lambda a: restoration.richardson_lucy(a, "gauss"), "not an array"),
     (lambda a: restoration.richardson_lucy(a, np.ones((3, 3, 3)), 0), "num_iter=0"),
     (lambda a: restoration.richardson_lucy(a, np.ones((3, 3, 3)), depth=-1), "negative"),
+    (lambda a: restoration.richardson_lucy(a, np.ones((3, 3, 3)), filter_epsilon=-1), "filter_epsilon=-1"),
     (lambda a: restoration.denoise_tv_chambolle(a, 0), "weight=0"),
     (lambda a: restoration.denoise_tv_chambolle(a, max_num_iter=1.5), "max_num_iter=1.5"),
 ]
@@ -218,3 +219,21 @@ def test_four_axes_of_space_are_refused():
         restoration.denoise_tv_chambolle(np.zeros((3, 3, 3, 3)))
     with pytest.raises(bigbia.errors.InputError, match="4 spatial axes"):
         restoration.denoise_nl_means(np.zeros((3, 3, 3, 3)))
+
+
+@pytest.mark.parametrize("dtype", ["u2", "f2", "f8"])
+def test_bytes_in_the_other_order(dtype):
+    array = np.random.default_rng(5).integers(0, 90, (7, 9)).astype(dtype)
+    turned = array.astype(array.dtype.newbyteorder())
+    for call in (
+        lambda a: restoration.rolling_ball(a, 3),
+        lambda a: restoration.subtract_background(a, 2),
+        lambda a: restoration.denoise_bilateral(a, 3, 20),
+        lambda a: restoration.denoise_tv_chambolle(a, 5, max_num_iter=3),
+        lambda a: restoration.richardson_lucy(a, np.ones((3, 3)) / 9, 2),
+    ):
+        expected = call(array)
+        for other in (turned, da.from_array(turned, chunks=4)):
+            got = call(other)
+            assert got.dtype == expected.dtype
+            np.testing.assert_array_equal(np.asarray(got), expected)

@@ -334,3 +334,41 @@ def test_bad_input_is_refused_before_anything_is_read(call):
 def test_time_cannot_be_resized(stack):
     with pytest.raises(bigbia.errors.BigbiaError, match="not space"):
         transform.resize(stack, (4, 3, 6, 9, 8))
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_what_is_not_finite_does_not_tell_where_the_blocks_are(bad):
+    """A voxel of weight 0 counts, or not, for the whole axis: 0 * inf is NaN."""
+    rng = np.random.default_rng(3)
+    array = rng.random((9, 10, 12)).astype(np.float32)
+    array[4, 5, 6] = array[4, 2, 7] = bad
+    for shape in ((5, 6, 7), (3, 20, 4), (9, 10, 4), (18, 5, 12)):
+        expected = transform.resize(array, shape, anti_aliasing=False)
+        factors = [m / n for n, m in zip(array.shape, shape)]
+        with np.errstate(invalid="ignore"):
+            scipys = ndi.zoom(array, factors, order=1, mode="mirror", grid_mode=True)
+        if shape == (5, 6, 7):  # where all places of an axis are voxels, SciPy counts their neighbours, with weight 0
+            np.testing.assert_array_equal(expected, scipys)
+        for chunks in (1, 2, (9, 3, 5)):
+            got = transform.resize(da.from_array(array, chunks=chunks), shape, anti_aliasing=False)
+            np.testing.assert_array_equal(got.compute(), expected)
+
+
+def test_bytes_in_the_other_order_and_half_floats():
+    image = np.random.default_rng(4).integers(0, 90, (6, 8, 9))
+    for dtype in ("u2", "i4", "f2", "f8"):
+        array = image.astype(dtype)
+        turned = array.astype(array.dtype.newbyteorder())
+        for call in (
+            lambda a: transform.resize(a, (4, 9, 9)),
+            lambda a: transform.resize(a, (4, 9, 9), order=0, anti_aliasing=False),
+            lambda a: transform.downscale_local_mean(a, 2),
+            lambda a: transform.rotate(a, 20),
+            lambda a: transform.project(a),
+            lambda a: transform.project(a, "mean"),
+        ):
+            expected = call(array)
+            for other in (turned, da.from_array(turned, chunks=4)):
+                got = call(other)
+                assert got.dtype == expected.dtype
+                np.testing.assert_array_equal(np.asarray(got), expected)

@@ -21,16 +21,17 @@ import numpy as np
 from bigbia import hyperstack
 from bigbia.errors import BlockError, ParameterError
 from bigbia.exposure.counting import found_extrema
-from bigbia.exposure.mapped import Found, all_values, applied, for_each, in_pieces, mapped, narrow
 from bigbia.exposure.rescaling import stretched
+from bigbia.exposure.values import all_values, in_pieces, narrow
 from bigbia.filters.smooth import linear_dtype
 from bigbia.graph.boxes import Box
 from bigbia.graph.footprints import sides
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import Lazy, check_image, is_lazy, lazy
+from bigbia.graph.mapped import Found, applied, for_each, mapped
 from bigbia.graph.reduce import Pass, Summary, join_extremes
 from bigbia.graph.regions import Node
-from bigbia.kernels.histograms import between_tiles, looked_up, tile_counts
+from bigbia.kernels.histograms import between_tiles, looked_up, tile_counts, tile_maps
 from bigbia.kernels.rows import outside
 
 LEVELS = 2**14  # gray levels of scikit-image's
@@ -70,7 +71,7 @@ def equalize_adapthist(
     Equal to the bit to ``skimage.exposure.equalize_adapthist`` for every chunking, for 8- and 16-bit integers the float32
     nearest to it: tiles, their maps and the weights are the same. Negative values become 0 first, as there. An image is
     never taken for one of colours, whatever the length of its last axis. It is read three times. Times and channels of a
-    DataArray each by itself.
+    DataArray each by itself. float16 is worked on as float32: scikit-image's 16-bit values of it overflow.
 
     Source: Zuiderveld, Graphics Gems IV, Academic Press (1994).
 
@@ -162,7 +163,7 @@ def _uint(x: np.ndarray, high: Any) -> np.ndarray:
     from skimage.util import img_as_uint
 
     if x.dtype.kind == "f" or x.dtype.itemsize <= 2:
-        return img_as_uint(x)
+        return img_as_uint(x.astype(np.float32) if x.dtype.kind == "f" and x.dtype.itemsize == 2 else x)
     bits = 8 * x.dtype.itemsize - (x.dtype.kind == "i") - 16  # those that go, unless nothing is in them
     return np.maximum(x >> (bits if high >= 2**16 else 0), 0).astype(np.uint16)
 
@@ -202,14 +203,9 @@ def _add_tiles(parts: Sequence[Summary]) -> Summary:
 def _maps(
     extrema: Summary, found: Summary, *, clip_limit: float, shape: Sequence[int], tile: Sequence[int], nbins: int
 ) -> Mapping[str, np.ndarray]:
-    """scikit-image's own clipping, given the histograms it would have made."""
-    from skimage.exposure._adapthist import clip_histogram, map_histogram
-
     voxels = math.prod(tile)
     limit = int(max(clip_limit * voxels, 1)) if clip_limit > 0 else voxels
-    maps = np.empty(found["counts"].shape, np.uint16)
-    for row, counts in zip(maps, found["counts"]):
-        row[:] = map_histogram(clip_histogram(counts.copy(), limit), 0, LEVELS - 1, voxels)
+    maps = tile_maps(found["counts"], limit, voxels, LEVELS - 1)
     return {"low": extrema["low"], "high": extrema["high"], "maps": maps}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bigbia.errors import BlockError, ParameterError
-from bigbia.exposure.mapped import all_values, in_pieces, narrow, saturated
+from bigbia.exposure.values import all_values, in_pieces, narrow, saturated
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 from bigbia.graph.window import window

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from bigbia.errors import BlockError, ParameterError
-from bigbia.graph.boxes import Box, describe, whole
+from bigbia.graph.boxes import Box, describe
 from bigbia.graph.lazy import Lazy, is_lazy, lazy
+from bigbia.graph.mapped import passed
 from bigbia.graph.reduce import Pass, Reduce, join_extremes
 from bigbia.kernels import histograms
 
@@ -43,7 +44,7 @@ def counted(
     finish = functools.partial(centred, what=what, nbins=int(nbins), finalise=finalise)
     passes = passes_for(image.dtype, int(nbins), what)
     if not is_lazy(image):
-        found = at_once(image, passes, finish)
+        found = passed(image, passes, finish)
         return found[outputs[0]][()] if len(outputs) == 1 else tuple(found[o][()] for o in outputs)
     source = lazy(image, what)
     results = []
@@ -61,19 +62,11 @@ def value_dtype(dtype: np.dtype) -> np.dtype:
     """The dtype of a bin's centre."""
     if dtype.kind in "iu":
         return np.dtype(np.int64)
-    return np.dtype(np.float32) if dtype == np.float16 else dtype
+    return np.dtype(np.float32) if dtype.itemsize == 2 else dtype.newbyteorder("=")
 
 
 def _without_template(source: Lazy) -> Lazy:
     return Lazy(source.node, source.chunks, source.live)
-
-
-def at_once(image: np.ndarray, passes: Sequence[Pass], finish: Callable[..., Counts]) -> Counts:
-    """The same passes over an image that is one block."""
-    results: list[Counts] = []
-    for p in passes:
-        results.append(p.summarise(image, whole(image.shape), *results))
-    return finish(*results)
 
 
 def passes_for(dtype: np.dtype, nbins: int, what: str) -> list[Pass]:

@@ -11,11 +11,12 @@ import numpy as np
 
 from bigbia.errors import BlockError, InputError, ParameterError
 from bigbia.exposure.counting import WIDEST, add_counts, centred, narrow_counts, passes_for
-from bigbia.exposure.mapped import Found, Leaves, applied, by_values, check_over, mapped, narrow
+from bigbia.exposure.values import check_over, narrow
 from bigbia.filters.smooth import linear_dtype
 from bigbia.graph.boxes import Box, Grid, whole
 from bigbia.graph.kinds import Image
-from bigbia.graph.lazy import Lazy, check_image, is_lazy, lazy
+from bigbia.graph.lazy import Lazy, check_image, is_lazy, lazy, native
+from bigbia.graph.mapped import Found, Leaves, applied, by_values, mapped
 from bigbia.graph.pairs import alike
 from bigbia.graph.reduce import Pass, Summary
 from bigbia.graph.regions import Node, Voxelwise, stack
@@ -66,6 +67,7 @@ def equalize_hist(
     check_over(over, what)
     if isinstance(nbins, bool) or not isinstance(nbins, (int, np.integer)) or nbins < 1:
         raise ParameterError(f"{what}: nbins={nbins!r} must be a whole number, 1 or more")
+    image = native(image)
     dtype = linear_dtype(image.dtype)
     passes = passes_for(image.dtype, int(nbins), what)
     if image.dtype.kind in "iu":

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from bigbia.errors import ParameterError
-from bigbia.exposure.counting import at_once, centred, passes_for, value_dtype
+from bigbia.exposure.counting import centred, passes_for, value_dtype
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, is_lazy, lazy
+from bigbia.graph.mapped import passed
 from bigbia.graph.reduce import Reduce
 
 
@@ -54,7 +55,7 @@ def histogram(image: Image, nbins: int = 256, *, normalize: bool = False) -> tup
     finish = functools.partial(_finish, nbins=int(nbins), normalize=bool(normalize))
     passes = passes_for(image.dtype, int(nbins), "histogram")
     if not is_lazy(image):
-        found = at_once(image, passes, finish)
+        found = passed(image, passes, finish)
         return found["counts"], found["centers"]
     from bigbia.graph.dask import as_array, of_unknown_length
 

@@ -10,11 +10,12 @@ import numpy as np
 
 from bigbia.errors import ParameterError, nearest
 from bigbia.exposure.counting import found_extrema
-from bigbia.exposure.mapped import Found, all_values, by_values, check_over, in_pieces, narrow, saturated
+from bigbia.exposure.values import all_values, check_over, in_pieces, narrow, saturated
 from bigbia.filters.smooth import linear_dtype
 from bigbia.graph.boxes import Box
 from bigbia.graph.kinds import Image
-from bigbia.graph.lazy import check_image
+from bigbia.graph.lazy import check_image, native
+from bigbia.graph.mapped import Found, by_values
 from bigbia.graph.reduce import Pass, join_extremes
 from bigbia.graph.window import window
 from bigbia.kernels.histograms import looked_up
@@ -71,6 +72,7 @@ def rescale_intensity(
     what = "exposure.rescale_intensity"
     check_image(image, what, "iuf")
     check_over(over, what)
+    image = native(image)
     source, _ = _range(in_range, image.dtype, "in_range", what)
     target, dtype = _range(out_range, image.dtype, "out_range", what)
     kind = np.dtype(image.dtype).newbyteorder("=")

@@ -72,7 +72,10 @@ def convolve(image: Image, weights: Sequence, *, mode: Mode = "reflect", cval: f
 def _weights(image: Any, weights: Any, what: str) -> np.ndarray:
     check_image(image, what)
     space = hyperstack.spatial_axes(image)
-    taps = np.asarray(weights)
+    try:
+        taps = np.asarray(weights)
+    except ValueError:
+        raise ParameterError(f"{what}: the weights are lists of several lengths: give as many in each") from None
     if taps.dtype.kind not in "biuf":
         raise ParameterError(f"{what}: weights of {taps.dtype}: give real numbers")
     if taps.ndim != len(space):

@@ -158,7 +158,7 @@ def moments(image: Any, what: str, box: Sequence[int], mode: str, cval: float, r
         halo=reach(box, image),
         dtype=dtype,
         cost=5.0 * sum(n > 1 for n in box),
-        workspace=16.0 * max(1, min(2, image.ndim - 2)),
+        workspace=17.0 * max(1, min(2, image.ndim - 2)),
         size=list(box),
         result=result,
         output=dtype,

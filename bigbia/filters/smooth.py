@@ -19,7 +19,7 @@ Mode = Literal["nearest", "reflect", "mirror", "constant", "wrap"]
 
 def linear_dtype(dtype: np.dtype) -> np.dtype:
     """The result dtype of linear filters: float32; float64 for 32-bit and wider integers and for float64."""
-    wide = (dtype.kind in "iu" and dtype.itemsize >= 4) or dtype == np.float64
+    wide = dtype.kind in "iuf" and dtype.itemsize >= (8 if dtype.kind == "f" else 4)
     return np.dtype(np.float64 if wide else np.float32)
 
 

@@ -40,7 +40,12 @@ def axis_by_axis(
     for axis in axes:
         only = [h if a == axis else 0 for a, h in enumerate(halo)]
         alone = tuple(s if a == axis else 0.0 for a, s in enumerate(sigma))
-        given: dict[str, Any] = {"dtype": dtype, "workspace": 2.0 * dtype.itemsize, "sigma": alone, "output": dtype} | how
+        given: dict[str, Any] = {
+            "dtype": dtype,
+            "workspace": 2.0 * dtype.itemsize,
+            "sigma": alone,
+            "output": dtype,
+        } | how
         if axis != axes[-1]:
             image = in_cells(kernel, image, what, cell=_long_cell(image.shape, axis, only[axis]), halo=only, **given)
         else:

@@ -24,6 +24,11 @@ def is_lazy(image: Any) -> bool:
     return isinstance(image, da.Array) or hyperstack.is_hyperstack(image)
 
 
+def native(image: Any) -> Any:
+    """The image with its bytes in this machine's order, the only one that the kernels know."""
+    return image if image.dtype.isnative else image.astype(image.dtype.newbyteorder("="))
+
+
 def check_image(image: Any, what: str, kinds: str = "biuf", *, empty: bool = False) -> None:
     """Refuse what is not an image with voxels of a known kind, before anything is read; without any, unless `empty`."""
     if not (isinstance(image, np.ndarray) or is_lazy(image)):

@@ -181,7 +181,7 @@ class Window(Node):
 
     def compute(self, box: Box, parts: Parts) -> np.ndarray:
         if self.wrap:
-            data = _assembled(parts[0], [len(r) for r in self._runs(box)])
+            data = assembled(parts[0], [len(r) for r in self._runs(box)])
             core = tuple(slice(before, before + b - a) for (a, b), (before, _) in zip(box, self.halo))
         else:
             data = parts[0][0]
@@ -210,7 +210,7 @@ class Window(Node):
         return replace(self, child=children[0])
 
 
-def _assembled(pieces: list[np.ndarray], counts: Sequence[int]) -> np.ndarray:
+def assembled(pieces: list[np.ndarray], counts: Sequence[int]) -> np.ndarray:
     """Pieces of a product of runs, the last axis fastest, put together."""
     if len(pieces) == 1:
         return pieces[0]

@@ -18,10 +18,11 @@ from bigbia import hyperstack
 from bigbia.errors import BlockError, ParameterError
 from bigbia.graph.footprints import check_mode
 from bigbia.graph.kinds import Image
-from bigbia.graph.lazy import check_image, is_lazy, lazy
+from bigbia.graph.lazy import check_image, is_lazy, lazy, native
 from bigbia.graph.regions import Window
 
 MODES = ("nearest", "reflect", "mirror", "constant", "wrap")
+
 
 def window(
     function: Callable[..., np.ndarray],
@@ -80,7 +81,8 @@ def window(
     check_image(image, "window", "biufc")
     if boundary not in ("function", "wrap"):
         raise ParameterError(f'window: boundary={boundary!r} is not known: "function" or "wrap"')
-    kind = np.dtype(image.dtype if dtype is None else dtype)
+    image = native(image)
+    kind = np.dtype(image.dtype if dtype is None else dtype).newbyteorder("=")
     margins = halos(halo, image)
     if not is_lazy(image):
         return _at_once(function, image, margins, kind, boundary == "wrap", params)
@@ -98,6 +100,7 @@ def neighbourhood(
     modes: Sequence[str] = MODES,
     kinds: str = "biuf",
     cval: float = 0.0,
+    halo: Any = 0,
     **given: Any,
 ) -> Any:
     """`window` for our own operators: the image and the mode checked, and a kernel that takes `core`, `mode`, `cval`.
@@ -107,9 +110,12 @@ def neighbourhood(
     check_image(image, what, kinds)
     check_mode(mode, what, modes)
     wrap = mode == "wrap"
+    if mode == "mirror" and np.ndim(halo) > 0:  # what lies as far beyond the border is as far away on this side of it
+        halo = [max(side) if np.ndim(side) else side for side in halo]
     return window(
         kernel,
         image,
+        halo=halo,
         boundary="wrap" if wrap else "function",
         cropping=True,
         mode=next(m for m in modes if m != "wrap") if wrap else mode,

@@ -41,7 +41,7 @@ def integer_counts(block: np.ndarray, low: int, high: int) -> np.ndarray:
 def _flat(block: np.ndarray) -> np.ndarray:
     if block.dtype == bool:
         block = block.view(np.uint8)
-    elif block.dtype == np.float16:
+    elif block.dtype.kind == "f" and block.dtype.itemsize == 2:
         block = block.astype(np.float32)
     elif not block.dtype.isnative:
         block = block.astype(block.dtype.newbyteorder("="))
@@ -159,6 +159,57 @@ def _tile_counts(bins, starts, rows, places, tiles, out):
     for q in range(starts.size):
         for j in range(places.size):
             out[rows[q] + tiles[j], bins[starts[q] + places[j]]] += 1
+
+
+def tile_maps(counts: np.ndarray, limit: int, voxels: int, top: int) -> np.ndarray:
+    """Histograms (tiles, bins), each clipped at `limit`, added up and scaled from 0 to `top`, the share of `voxels`."""
+    out = np.empty(counts.shape, np.uint16)
+    _tile_maps(np.array(counts, np.int64), int(limit), int(top) / int(voxels), int(top), out)
+    return out
+
+
+@_njit
+def _tile_maps(counts, limit, scale, top, out):
+    for t in range(counts.shape[0]):
+        _clip(counts[t], limit)
+        total = 0
+        for i in range(counts.shape[1]):
+            total += counts[t, i]
+            out[t, i] = np.uint16(min(total * scale, np.float64(top)))
+
+
+@_njit
+def _clip(h, limit):
+    """Cut a histogram off at `limit`, and spread what was above it over the other bins, by scikit-image's rule."""
+    n = h.size
+    excess = 0
+    for i in range(n):
+        if h[i] > limit:
+            excess += h[i] - limit
+            h[i] = limit
+    share = excess // n
+    nearly = limit - share
+    for i in range(n):
+        if h[i] < nearly:
+            h[i] += share
+            excess -= share
+        if nearly <= h[i] < limit:
+            excess -= limit - h[i]
+            h[i] = limit
+    while excess > 0:  # one each for every so many bins, beginning at one after another
+        before = excess
+        for first in range(n):
+            room = 0
+            for i in range(n):
+                room += h[i] < limit
+            for i in range(first, n, max(1, room // excess)):
+                if h[i] < limit:
+                    h[i] += 1
+                    excess -= 1
+            if excess <= 0:
+                break
+        if excess == before:
+            break  # all are full
 
 
 def between_tiles(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numba as nb
 import numpy as np
@@ -87,11 +88,7 @@ class Taps:
     high: np.ndarray
     weight: np.ndarray  # of low
     rest: np.ndarray  # of high
-
-    @property
-    def same(self) -> bool:
-        """Whether no place lies between voxels."""
-        return not self.rest.any()
+    same: bool = False  # no place of the whole axis lies between voxels; a block must not decide, as 0 * inf is NaN
 
 
 def taps(first: int, last: int, n: int, m: int, order: int, mode: str) -> Taps:
@@ -103,11 +100,17 @@ def taps(first: int, last: int, n: int, m: int, order: int, mode: str) -> Taps:
     at = mapped(at, n, mode)
     if order == 0:
         low = _voxel(np.floor(at + 0.5).astype(np.int64), n, mode)
-        return Taps(low, low, np.ones(len(at)), np.zeros(len(at)))
+        return Taps(low, low, np.ones(len(at)), np.zeros(len(at)), True)
     start = np.floor(at)
     weight = 1.0 - (at - start)
     start = start.astype(np.int64)
-    return Taps(_voxel(start, n, mode), _voxel(start + 1, n, mode), weight, 1.0 - weight)
+    return Taps(_voxel(start, n, mode), _voxel(start + 1, n, mode), weight, 1.0 - weight, _on_voxels(n, m, mode))
+
+
+@lru_cache(maxsize=64)
+def _on_voxels(n: int, m: int, mode: str) -> bool:
+    at = mapped((np.arange(m, dtype=np.float64) + 0.5) * (n / m) - 0.5, n, mode)
+    return not (1.0 - (1.0 - (at - np.floor(at)))).any()
 
 
 def mapped(at: np.ndarray, n: int, mode: str) -> np.ndarray:
@@ -288,7 +291,7 @@ def within(t: Taps, runs: Sequence[tuple[int, int]]) -> Taps:
         which = np.maximum(np.searchsorted(starts, i, "right") - 1, 0)
         return np.where(i < 0, -1, i + shift[which])
 
-    return Taps(moved(t.low), moved(t.high), t.weight, t.rest)
+    return Taps(moved(t.low), moved(t.high), t.weight, t.rest, t.same)
 
 
 def reach_of_taps(n: int, m: int) -> int:

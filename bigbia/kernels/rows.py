@@ -115,7 +115,7 @@ def plain(x: np.ndarray) -> np.ndarray:
     """Contiguous, of a type the kernels know (bool as uint8, half as single), native, and not writeable."""
     if x.dtype == bool:
         x = x.view(np.uint8)
-    elif x.dtype == np.float16:
+    elif x.dtype.kind == "f" and x.dtype.itemsize == 2:
         x = x.astype(np.float32)
     elif not x.dtype.isnative:
         x = x.astype(x.dtype.newbyteorder("="))

@@ -11,7 +11,7 @@ from bigbia import hyperstack
 from bigbia.errors import ParameterError
 from bigbia.filters.smooth import linear_dtype
 from bigbia.graph.kinds import Image
-from bigbia.graph.lazy import check_image
+from bigbia.graph.lazy import check_image, native
 
 MOST = 2**25  # voxels of a cell with its halo
 
@@ -51,8 +51,8 @@ def richardson_lucy(
 
     Raises
     ------
-    ParameterError : a PSF of another number of axes, empty or not finite, no whole number of iterations, a depth of
-        None that would take cells of more than 32 million voxels
+    ParameterError : a PSF of another number of axes, empty or not finite, no whole number of iterations, a negative
+        epsilon, a depth of None that would take cells of more than 32 million voxels
     InputError : complex or object voxels, an empty axis
 
     Notes
@@ -87,6 +87,8 @@ def richardson_lucy(
     psf = _point_spread(psf, len(space), what)
     if isinstance(num_iter, (bool, np.bool_)) or not isinstance(num_iter, (int, np.integer)) or num_iter < 1:
         raise ParameterError(f"{what}: num_iter={num_iter!r} must be a whole number, 1 or more")
+    if filter_epsilon is not None and not (_is_number(filter_epsilon) and 0 <= filter_epsilon < np.inf):
+        raise ParameterError(f"{what}: filter_epsilon={filter_epsilon!r} must be a number, 0 or more, or None")
     full = [1] * image.ndim
     for axis, n in zip(space, psf.shape):
         full[axis] = n
@@ -103,7 +105,7 @@ def richardson_lucy(
         )
     return in_cells(
         _cell,
-        image,
+        native(image),
         what,
         cell=cell,
         halo=halo,
@@ -116,6 +118,10 @@ def richardson_lucy(
         filter_epsilon=filter_epsilon,
         output=linear_dtype(image.dtype),
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
 def _cell(block: np.ndarray, *, kernel: Any, clip: bool, **given: Any) -> np.ndarray:

@@ -171,8 +171,8 @@ class Pipeline:
             return value
         if is_table(value):
             raise ParameterError(f"{where} is a table; save it under tables")
-        if isinstance(value, tuple):
-            raise ParameterError(f"{where} {_no_image(value)}; only one image can be saved")
+        if isinstance(value, (tuple, list)):
+            raise ParameterError(f"{where} gives {len(value)} results; only one image can be saved")
         if getattr(value, "ndim", 0) == 0:
             raise ParameterError(f"{where} is a single number, not an image; give one that depends on the place")
         if section == "labels" and value.dtype.kind not in "ui":

@@ -14,7 +14,7 @@ from bigbia.errors import InputError, ParameterError
 from bigbia.filters.smooth import linear_dtype
 from bigbia.graph.footprints import check_mode
 from bigbia.graph.kinds import Image
-from bigbia.graph.lazy import check_image
+from bigbia.graph.lazy import check_image, native
 from bigbia.transform.resize import is_length
 
 
@@ -190,6 +190,7 @@ def _moved(
 ) -> Any:
     from bigbia.graph.moved import moved
 
+    image = native(image)
     kind = image.dtype if order == 0 else linear_dtype(image.dtype)
     return moved(image, what, by, shift, size, order=int(order), mode=mode, cval=float(cval), kind=kind)
 

@@ -10,7 +10,7 @@ from bigbia import hyperstack
 from bigbia.errors import ParameterError, nearest
 from bigbia.filters.smooth import linear_dtype
 from bigbia.graph.kinds import Image
-from bigbia.graph.lazy import check_image
+from bigbia.graph.lazy import check_image, native
 
 METHODS = ("max", "min", "mean", "sum")
 
@@ -63,6 +63,7 @@ def project(image: Image, method: Literal["max", "min", "mean", "sum"] = "max", 
     if method not in METHODS:
         raise ParameterError(f"{what}: method={method!r} is not known; {nearest(str(method), METHODS)}")
     at = _axis(axis, image, what)
+    image = native(image)
     if method in ("max", "min"):
         result = image.dtype
     elif method == "mean":

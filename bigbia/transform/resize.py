@@ -15,7 +15,7 @@ from bigbia.errors import ParameterError
 from bigbia.filters.smooth import gaussian, linear_dtype
 from bigbia.graph.footprints import check_mode
 from bigbia.graph.kinds import Image
-from bigbia.graph.lazy import check_image
+from bigbia.graph.lazy import check_image, native
 
 Mode = Literal["constant", "edge", "symmetric", "reflect", "wrap"]
 MODES = {"constant": "constant", "edge": "nearest", "symmetric": "reflect", "reflect": "mirror", "wrap": "wrap"}
@@ -63,6 +63,7 @@ def downscale_local_mean(image: Image, factors: int | Sequence[int], cval: float
 
     what = "transform.downscale_local_mean"
     check_image(image, what)
+    image = native(image)
     steps = [1] * image.ndim
     for axis, f in zip(hyperstack.spatial_axes(image), _one_an_axis(factors, image, what, "factors")):
         if isinstance(f, (bool, np.bool_)) or not isinstance(f, (int, np.integer)) or f < 1:
@@ -124,7 +125,8 @@ def resize(
     A voxel of the result finds its place in the image from its own index, in float64, whatever the blocks are. Equal to
     the bit to ``scipy.ndimage.zoom(image, ..., grid_mode=True, output=dtype)``, with which scikit-image resizes;
     with anti-aliasing after `filters.gaussian`, which rounds to the result's type: within 1e-6 of scikit-image. An axis
-    that keeps its length is left alone, so NaN does not spread along it. Halo: 1 voxel, and with anti-aliasing 4 sigma.
+    that keeps its length, or becomes shorter by an odd factor, meets voxels alone: NaN does not spread along it. Halo: 1
+    voxel, and with anti-aliasing 4 sigma.
     Orders 2 to 5 first solve for spline coefficients along whole lines of the image and are refused.
 
     Examples
@@ -204,6 +206,7 @@ def _resize(
     check_image(image, what)
     check_mode(mode, what, tuple(MODES))
     shape = _shape(output_shape, image, what)
+    image = native(image)
     order = (0 if image.dtype == bool else 1) if order is None else order
     if isinstance(order, bool) or order not in (0, 1):
         raise ParameterError(

@@ -12,15 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from bigbia.errors import ParameterError
-from bigbia.exposure.counting import at_once
 from bigbia.graph.boxes import Box, Grid, slices, whole
 from bigbia.graph.lazy import Lazy, is_lazy, lazy
-from bigbia.graph.reduce import Pass, Reduce
+from bigbia.graph.reduce import Pass, Reduce, Summary
 from bigbia.graph.regions import Node
 from bigbia.graph.windows import Windows
 
-PIECE = 1 << 15  # voxels worked on together: a chain of NumPy operations on them stays in the cache
 Leaves = Mapping[str, tuple[tuple[int, ...], Any]]  # name -> shape, dtype
 
 
@@ -42,21 +39,16 @@ class Found:
     leaves: Leaves
 
     def of(self, node: Node, grid: Grid) -> list[Node]:
-        stage = Reduce(self.what.removeprefix("exposure."), node, grid, self.passes, self.finish, read_again=True)
+        stage = Reduce(self.what.rpartition(".")[2], node, grid, self.passes, self.finish, read_again=True)
         return [stage.output(name, shape, dtype) for name, (shape, dtype) in self.leaves.items()]
 
     def at_once(self, image: np.ndarray) -> list[np.ndarray]:
-        found = at_once(image, self.passes, self.finish)
+        found = passed(image, self.passes, self.finish)
         return [np.asarray(found[name]) for name in self.leaves]
 
 
 def mapped(node: Node, values: Sequence[Node], kernel: Callable, dtype: Any, cost: float = 2.0, **params: Any) -> Node:
     return Mapped(kernel, (node, *values), ((0, 0),) * node.ndim, np.dtype(dtype), params, cost, 1.0)
-
-
-def check_over(over: str, what: str) -> None:
-    if over not in ("each", "all"):
-        raise ParameterError(f'{what}: over={over!r}: "each" (time and channel by itself) or "all"')
 
 
 def by_values(
@@ -93,34 +85,9 @@ def applied(kernel: Callable, image: np.ndarray, values: Sequence[np.ndarray], p
     return kernel([image, *values], box, slices(box), **params)
 
 
-def in_pieces(function: Callable[[np.ndarray], np.ndarray], block: np.ndarray, dtype: Any) -> np.ndarray:
-    """A chain of NumPy's elementwise operations on a block, piece by piece."""
-    flat = np.ascontiguousarray(block).reshape(-1)
-    out = np.empty(flat.size, dtype)
-    for a in range(0, flat.size, PIECE):
-        out[a : a + PIECE] = function(flat[a : a + PIECE])
-    return out.reshape(block.shape)
-
-
-def saturated(values: np.ndarray, dtype: Any) -> np.ndarray:
-    """Floats as a dtype: cut off to whole numbers for integers, and at the ends of their range."""
-    dtype = np.dtype(dtype)
-    if dtype.kind not in "iu":
-        return values.astype(dtype, copy=False)
-    limits = np.iinfo(dtype)
-    with np.errstate(invalid="ignore", over="ignore"):
-        out = values.astype(dtype)
-    out[values >= float(limits.max)] = limits.max
-    out[values <= float(limits.min)] = limits.min
-    return out
-
-
-def all_values(dtype: np.dtype) -> np.ndarray:
-    """Every value of an integer dtype of 8 or 16 bits, ascending."""
-    limits = np.iinfo(dtype)
-    return np.arange(limits.min, limits.max + 1).astype(dtype)
-
-
-def narrow(dtype: np.dtype) -> bool:
-    """Whether a dtype has few enough values for a table of all of them."""
-    return dtype.kind in "iu" and dtype.itemsize <= 2
+def passed(image: np.ndarray, passes: Sequence[Pass], finish: Callable[..., Summary]) -> Summary:
+    """What passes over an image that is one block lead to."""
+    results: list[Summary] = []
+    for p in passes:
+        results.append(p.summarise(image, whole(image.shape), *results))
+    return finish(*results)
