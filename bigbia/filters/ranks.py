@@ -161,7 +161,7 @@ def percentile(
         or not isinstance(percentile, (int, float, np.number))
         or not abs(percentile) <= 100
     ):
-        raise ParameterError(f"{what}: percentile={percentile!r} must be a number from 0 to 100")
+        raise ParameterError(f"{what}: percentile={percentile!r} must be a number from 0 to 100, or from -100 to 0 counted from above")
     share = percentile + 100.0 if percentile < 0 else percentile
     count = int(mask.sum())
     # SciPy's rule, rounding and all
