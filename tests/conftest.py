@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
-    "default", deadline=None, suppress_health_check=list(HealthCheck), max_examples=15, print_blob=True
+    "default", deadline=None, suppress_health_check=list(HealthCheck), max_examples=10, print_blob=True
 )
 settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=400)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

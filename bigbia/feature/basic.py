@@ -95,7 +95,7 @@ def multiscale_basic_features(
         names=names,
         last=True,
         cost=40.0 * len(names),
-        workspace=12.0 * len(space) + 4.0 * len(names),
+        workspace=4.0 * (len(space) ** 2 + 4 * len(space)),
         intensity=bool(intensity),
         edges=bool(edges),
         texture=bool(texture),

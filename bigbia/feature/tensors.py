@@ -17,9 +17,7 @@ from bigbia.graph.footprints import check_mode
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 from bigbia.graph.several import check_same, combined
-from bigbia.graph.window import MODES, neighbourhood
-
-Mode = Literal["nearest", "reflect", "mirror", "constant", "wrap"]
+from bigbia.graph.window import MODES, Mode, neighbourhood
 
 
 def structure_tensor(
@@ -283,7 +281,7 @@ def _eigenvalues(elements: Sequence[Any], what: str, name: str) -> Any:
         dtype=dtype,
         names=[f"eigenvalue {k}" for k in range(n)],
         cost=15.0 * n,
-        workspace=2.0 * dtype.itemsize * len(elements),
+        workspace=1.0 * dtype.itemsize * len(elements),
         output=dtype,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +12,8 @@ from bigbia.errors import ParameterError
 from bigbia.filters.smooth import linear_dtype
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
-from bigbia.graph.window import neighbourhood
+from bigbia.graph.window import Mode, neighbourhood
 
-Mode = Literal["nearest", "reflect", "mirror", "constant", "wrap"]
 EDGE = (1.0, 0.0, -1.0)
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from bigbia import hyperstack
 from bigbia.errors import ParameterError
 from bigbia.filters.smooth import gaussian, linear_dtype
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
-from bigbia.graph.window import neighbourhood
-
-Mode = Literal["nearest", "reflect", "mirror", "constant", "wrap"]
+from bigbia.graph.window import Mode, neighbourhood
 
 
 def gaussian_laplace(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,7 @@ from bigbia.filters.edges import padding_bytes
 from bigbia.filters.smooth import linear_dtype
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
-from bigbia.graph.window import neighbourhood
-
-Mode = Literal["nearest", "reflect", "mirror", "constant", "wrap"]
+from bigbia.graph.window import Mode, neighbourhood
 
 
 def correlate(image: Image, weights: Sequence, *, mode: Mode = "reflect", cval: float = 0.0) -> Any:

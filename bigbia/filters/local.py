@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from bigbia import hyperstack
 from bigbia.filters.smooth import linear_dtype
 from bigbia.graph.footprints import check_mode, sides
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
-from bigbia.graph.window import MODES, neighbourhood
+from bigbia.graph.window import MODES, Mode, neighbourhood
 
-Mode = Literal["nearest", "reflect", "mirror", "constant", "wrap"]
 Size = int | str | Sequence[int]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +11,8 @@ from bigbia.errors import ParameterError
 from bigbia.graph.footprints import check_constant, footprint_of, radius, sides
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
-from bigbia.graph.window import neighbourhood
+from bigbia.graph.window import Mode, neighbourhood
 
-Mode = Literal["reflect", "nearest", "mirror", "constant", "wrap"]
 Size = int | str | Sequence[int]
 
 
@@ -161,7 +160,9 @@ def percentile(
         or not isinstance(percentile, (int, float, np.number))
         or not abs(percentile) <= 100
     ):
-        raise ParameterError(f"{what}: percentile={percentile!r} must be a number from 0 to 100, or from -100 to 0 counted from above")
+        raise ParameterError(
+            f"{what}: percentile={percentile!r} must be a number from 0 to 100, or from -100 to 0 counted from above"
+        )
     share = percentile + 100.0 if percentile < 0 else percentile
     count = int(mask.sum())
     # SciPy's rule, rounding and all

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import combinations_with_replacement
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +18,10 @@ from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, is_lazy, lazy
 from bigbia.graph.reduce import Pass, Reduce, Summary, extremes, join_extremes
 from bigbia.graph.several import combined
-from bigbia.graph.window import MODES
+from bigbia.graph.window import MODES, Mode
 
-Mode = Literal["nearest", "reflect", "mirror", "constant", "wrap"]
 SIGMAS = (1, 3, 5, 7, 9)
+PIECE = 1 << 15  # voxels worked on together
 
 
 def sato(
@@ -226,7 +226,7 @@ def _voxelwise(function: Callable, elements: Sequence[Any], what: str, **how: An
         what,
         dtype=elements[0].dtype,
         cost=80.0,
-        workspace=10.0 * elements[0].dtype.itemsize,
+        workspace=2.0 * elements[0].dtype.itemsize,
         function=function,
         **how,
     )
@@ -235,9 +235,15 @@ def _voxelwise(function: Callable, elements: Sequence[Any], what: str, **how: An
 def _of_eigenvalues(
     blocks: Sequence[np.ndarray], box: Box, core: tuple[slice, ...], function: Callable, **how: Any
 ) -> np.ndarray:
+    """Slab by slab, so that what the formulas make on their way stays in the cache."""
     from bigbia.kernels.tensors import eigenvalues
 
-    return function(eigenvalues([b[core] for b in blocks]), **how)
+    parts = [b[core] for b in blocks]
+    out = np.empty(parts[0].shape, parts[0].dtype)
+    thick = max(1, PIECE // max(1, out[:1].size))
+    for a in range(0, len(out), thick):
+        out[a : a + thick] = function(eigenvalues([p[a : a + thick] for p in parts]), **how)
+    return out
 
 
 def _tubeness(values: np.ndarray, sigma: float) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +12,7 @@ from bigbia.errors import ParameterError
 from bigbia.graph.footprints import check_mode
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, is_lazy
-from bigbia.graph.window import MODES, neighbourhood
-
-Mode = Literal["nearest", "reflect", "mirror", "constant", "wrap"]
+from bigbia.graph.window import MODES, Mode, neighbourhood
 
 
 def linear_dtype(dtype: np.dtype) -> np.dtype:

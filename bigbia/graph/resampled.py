@@ -37,7 +37,7 @@ class Means(Node):
             children=(self.child,),
             token="means-" + tokenize(self.factors, self.cval, str(self.kind), self.child.token),
             cost=1.0 * float(np.prod(self.factors)),
-            workspace=8.0 / self.child.shape[-1],
+            workspace=0.25 + 8.0 / self.child.shape[-1],
         )
 
     def needs(self, box: Box) -> tuple[list[Box], ...]:

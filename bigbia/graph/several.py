@@ -56,7 +56,7 @@ def combined(
     """`kernel(blocks, box, core, **params)` of images of one shape, the core of every block cut out by it.
 
     With `names`, the kernel gives as many values a voxel, along its first axis; the result has them along its first
-    axis too, along the `last` one, or along `c`.
+    axis too, along the `last` one, or along `c`. `workspace`: temporary bytes a voxel of the images.
     """
     dtype = np.dtype(dtype)
     if not any(is_lazy(i) for i in images):
@@ -66,7 +66,9 @@ def combined(
     sources = [lazy(i, what) for i in images]
     source = _all_alive(sources)
     margins = halos(halo, images[0])
-    node = Windows(kernel, tuple(s.node for s in sources), margins, dtype, params, cost, workspace, len(names))
+    node = Windows(
+        kernel, tuple(s.node for s in sources), margins, dtype, params, cost, workspace / max(1, len(names)), len(names)
+    )
     return _led(source, node, names, last) if names else source.like(node)
 
 

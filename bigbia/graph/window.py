@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -21,7 +21,8 @@ from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, is_lazy, lazy, native
 from bigbia.graph.regions import Window
 
-MODES = ("nearest", "reflect", "mirror", "constant", "wrap")
+Mode = Literal["nearest", "reflect", "mirror", "constant", "wrap"]  # what lies beyond an image, by SciPy's names
+MODES: tuple[str, ...] = get_args(Mode)
 
 
 def window(
