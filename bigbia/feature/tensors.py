@@ -281,7 +281,7 @@ def _eigenvalues(elements: Sequence[Any], what: str, name: str) -> Any:
         dtype=dtype,
         names=[f"eigenvalue {k}" for k in range(n)],
         cost=15.0 * n,
-        workspace=1.0 * dtype.itemsize * len(elements),
+        workspace=1.2 * dtype.itemsize * len(elements),
         output=dtype,
     )
 

@@ -110,7 +110,7 @@ def richardson_lucy(
         cell=cell,
         halo=halo,
         dtype=linear_dtype(image.dtype),
-        workspace=80.0,
+        workspace=84.0,
         kernel=kernel,
         psf=psf.reshape(full),
         num_iter=int(num_iter),
