@@ -111,7 +111,7 @@ def entries() -> dict[str, Entry]:
             lambda x: ndi.convolve(x, weights, output=np.float32),
             lambda x: df.convolve(x.astype(np.float32), weights),
         ),
-        "sobel, one axis": Entry(
+        "sobel along one axis": Entry(
             lambda x: bf.sobel(x, axis=0),
             lambda x: ndi.sobel(x, axis=0, output=np.float32),
             lambda x: df.sobel(x.astype(np.float32), axis=0),
