@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from bigbia.errors import BlockError, ParameterError
+from bigbia.exposure.values import check_over
 from bigbia.graph.boxes import Box, describe
+from bigbia.graph.footprints import whole_number
 from bigbia.graph.lazy import Lazy, is_lazy, lazy
 from bigbia.graph.mapped import passed
 from bigbia.graph.reduce import Pass, Reduce, join_extremes
@@ -37,10 +39,8 @@ def counted(
 
     0-d values, for each time and channel or for all. One output, or a tuple of them.
     """
-    if isinstance(nbins, bool) or not isinstance(nbins, (int, np.integer)) or nbins < 1:
-        raise ParameterError(f"{what}: nbins={nbins!r} must be a whole number, 1 or more")
-    if over not in ("each", "all"):
-        raise ParameterError(f'{what}: over={over!r}: "each" (time and channel by itself) or "all"')
+    whole_number(nbins, "nbins", what, 1)
+    check_over(over, what)
     finish = functools.partial(centred, what=what, nbins=int(nbins), finalise=finalise)
     passes = passes_for(image.dtype, int(nbins), what)
     if not is_lazy(image):

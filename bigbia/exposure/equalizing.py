@@ -14,6 +14,7 @@ from bigbia.exposure.counting import WIDEST, add_counts, centred, narrow_counts,
 from bigbia.exposure.values import check_over, narrow
 from bigbia.filters.smooth import linear_dtype
 from bigbia.graph.boxes import Box, Grid, whole
+from bigbia.graph.footprints import whole_number
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import Lazy, check_image, is_lazy, lazy, native
 from bigbia.graph.mapped import Found, Leaves, applied, by_values, mapped
@@ -65,8 +66,7 @@ def equalize_hist(
     what = "exposure.equalize_hist"
     check_image(image, what, "iuf")
     check_over(over, what)
-    if isinstance(nbins, bool) or not isinstance(nbins, (int, np.integer)) or nbins < 1:
-        raise ParameterError(f"{what}: nbins={nbins!r} must be a whole number, 1 or more")
+    whole_number(nbins, "nbins", what, 1)
     image = native(image)
     dtype = linear_dtype(image.dtype)
     passes = passes_for(image.dtype, int(nbins), what)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bigbia.errors import ParameterError
 from bigbia.exposure.counting import centred, passes_for, value_dtype
+from bigbia.graph.footprints import whole_number
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, is_lazy, lazy
 from bigbia.graph.mapped import passed
@@ -50,8 +50,7 @@ def histogram(image: Image, nbins: int = 256, *, normalize: bool = False) -> tup
     (array([1, 0, 2]), array([1, 2, 3]))
     """
     check_image(image, "exposure.histogram", "iuf")
-    if isinstance(nbins, bool) or not isinstance(nbins, (int, np.integer)) or nbins < 1:
-        raise ParameterError(f"exposure.histogram: nbins={nbins!r} must be a whole number, 1 or more")
+    whole_number(nbins, "nbins", "exposure.histogram", 1)
     finish = functools.partial(_finish, nbins=int(nbins), normalize=bool(normalize))
     passes = passes_for(image.dtype, int(nbins), "histogram")
     if not is_lazy(image):

@@ -11,13 +11,13 @@ import numpy as np
 
 from bigbia import hyperstack
 from bigbia.errors import ParameterError
-from bigbia.filters.smooth import gaussian, linear_dtype
+from bigbia.filters.smooth import gaussian, linear, linear_dtype
 from bigbia.graph.boxes import Box
 from bigbia.graph.footprints import check_mode
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 from bigbia.graph.several import check_same, combined
-from bigbia.graph.window import MODES, Mode, neighbourhood
+from bigbia.graph.window import MODES, Mode
 
 
 def structure_tensor(
@@ -210,19 +210,17 @@ def _sobel(image: Any, axis: int, what: str, mode: str, cval: float) -> Any:
 
     dtype = linear_dtype(image.dtype)
     space = hyperstack.spatial_axes(image)
-    return neighbourhood(
+    return linear(
         sobel_along,
         image,
         what,
         mode=mode,
-        cval=float(cval),
+        cval=cval,
         halo=1,
-        dtype=dtype,
         cost=2.0 * len(space),
         workspace=2.0 * dtype.itemsize,
         axis=axis,
         axes=space,
-        output=dtype,
     )
 
 
@@ -233,20 +231,18 @@ def _derived(image: Any, sigmas: Sequence[float], axis: int, truncate: float, wh
 
     dtype = linear_dtype(image.dtype)
     space = hyperstack.spatial_axes(image)
-    return neighbourhood(
+    return linear(
         kernel,
         image,
         what,
         mode=mode,
-        cval=float(cval),
+        cval=cval,
         halo=[radius(sigmas[a], truncate) for a in space],
-        dtype=dtype,
         cost=3.0 * len(space),
         workspace=2.0 * dtype.itemsize,
         sigma=tuple(sigmas),
         order=tuple(int(a == axis) for a in range(image.ndim)),
         truncate=truncate,
-        output=dtype,
     )
 
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from bigbia import hyperstack
 from bigbia.errors import ParameterError
-from bigbia.filters.smooth import linear_dtype
+from bigbia.filters.smooth import linear
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
-from bigbia.graph.window import Mode, neighbourhood
+from bigbia.graph.window import Mode
 
 EDGE = (1.0, 0.0, -1.0)
 
@@ -117,19 +117,16 @@ def laplace(image: Image, *, mode: Mode = "reflect", cval: float = 0.0) -> Any:
         for place in (0, 2):
             weights[tuple(place if b == a else c for b, c in enumerate(centre))] = -1
     weights[tuple(centre)] = 2 * len(space)
-    dtype = linear_dtype(image.dtype)
-    return neighbourhood(
+    return linear(
         correlate,
         image,
         "filters.laplace",
         mode=mode,
-        cval=float(cval),
+        cval=cval,
         halo=1,
-        dtype=dtype,
         cost=1.0 + len(space),
         workspace=padding_bytes(image.dtype, mode),
         weights=weights,
-        output=dtype,
     )
 
 
@@ -149,20 +146,17 @@ def _edges(image: Any, what: str, smooth: np.ndarray, axis: Any, mode: str, cval
             raise ParameterError(
                 f"{what}: axis={axis!r}: the image has {len(space)} axes of space, 0 to {len(space) - 1}"
             )
-    dtype = linear_dtype(image.dtype)
-    return neighbourhood(
+    return linear(
         edges,
         image,
         what,
         mode=mode,
-        cval=float(cval),
+        cval=cval,
         halo=1,
-        dtype=dtype,
         cost=0.25 * len(axes) * 2 * 3 ** (len(space) - 1),
         workspace=padding_bytes(image.dtype, mode),
         weights=tuple(_mask(image.ndim, space, space[a], smooth) for a in axes),
         share=len(space) if len(axes) > 1 else None,
-        output=dtype,
     )
 
 

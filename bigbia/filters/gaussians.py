@@ -7,10 +7,10 @@ from typing import Any
 
 from bigbia import hyperstack
 from bigbia.errors import ParameterError
-from bigbia.filters.smooth import gaussian, linear_dtype
+from bigbia.filters.smooth import gaussian, linear, linear_dtype
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
-from bigbia.graph.window import Mode, neighbourhood
+from bigbia.graph.window import Mode
 
 
 def gaussian_laplace(
@@ -87,21 +87,19 @@ def _derivatives(image: Any, what: str, sigma: Any, order: int, mode: str, cval:
     if any(sigmas[a] <= SMALLEST for a in space):
         raise ParameterError(f"{what}: sigma={sigma!r} must be above 0 along every axis: there is no derivative else")
     dtype = linear_dtype(image.dtype)
-    return neighbourhood(
+    return linear(
         derivatives,
         image,
         what,
         mode=mode,
-        cval=float(cval),
+        cval=cval,
         halo=[radius(sigmas[a], truncate) for a in space],
-        dtype=dtype,
         cost=3.0 * len(space) ** 2,
         workspace=3.0 * dtype.itemsize,
         sigma=sigmas,
         axes=space,
         order=order,
         truncate=float(truncate),
-        output=dtype,
     )
 
 

@@ -10,10 +10,11 @@ import numpy as np
 from bigbia import hyperstack
 from bigbia.errors import ParameterError
 from bigbia.filters.edges import padding_bytes
-from bigbia.filters.smooth import linear_dtype
+from bigbia.filters.smooth import linear
+from bigbia.graph.footprints import over_space
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
-from bigbia.graph.window import Mode, neighbourhood
+from bigbia.graph.window import Mode
 
 
 def correlate(image: Image, weights: Sequence, *, mode: Mode = "reflect", cval: float = 0.0) -> Any:
@@ -85,28 +86,22 @@ def _weights(image: Any, weights: Any, what: str) -> np.ndarray:
     taps = taps.astype(np.float64)
     if not np.isfinite(taps).all():
         raise ParameterError(f"{what}: the weights hold {taps[~np.isfinite(taps)][0]}: give finite numbers")
-    shape = [1] * image.ndim
-    for axis, n in zip(space, taps.shape):
-        shape[axis] = n
-    return taps.reshape(shape)
+    return over_space(taps, image)
 
 
 def _correlated(image: Any, what: str, taps: np.ndarray, origin: Sequence[int], mode: str, cval: float) -> Any:
     from bigbia.kernels.correlate import correlate as kernel
 
-    dtype = linear_dtype(image.dtype)
     space = hyperstack.spatial_axes(image)
-    return neighbourhood(
+    return linear(
         kernel,
         image,
         what,
         mode=mode,
-        cval=float(cval),
+        cval=cval,
         halo=[(origin[a], taps.shape[a] - 1 - origin[a]) for a in space],
-        dtype=dtype,
         cost=1.0 + 0.25 * float(np.count_nonzero(taps)),
         workspace=padding_bytes(image.dtype, mode),
         weights=taps,
         origin=tuple(origin),
-        output=dtype,
     )

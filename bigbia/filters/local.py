@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from bigbia import hyperstack
-from bigbia.filters.smooth import linear_dtype
+from bigbia.filters.smooth import linear, linear_dtype
 from bigbia.graph.footprints import check_mode, sides
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
-from bigbia.graph.window import MODES, Mode, neighbourhood
+from bigbia.graph.window import MODES, Mode
 
 Size = int | str | Sequence[int]
 
@@ -60,18 +60,16 @@ def uniform(image: Image, size: Size = 3, *, mode: Mode = "reflect", cval: float
     check_mode(mode, what, MODES)
     box = sides(size, image, what)
     dtype = linear_dtype(image.dtype)
-    return neighbourhood(
+    return linear(
         kernel,
         image,
         what,
         mode=mode,
-        cval=float(cval),
+        cval=cval,
         halo=reach(box, image),
-        dtype=dtype,
         cost=2.0 * sum(n > 1 for n in box),
         workspace=2.0 * dtype.itemsize,
         size=box,
-        output=dtype,
     )
 
 
@@ -147,20 +145,17 @@ def moments(image: Any, what: str, box: Sequence[int], mode: str, cval: float, r
     """What follows from the sums of voxels and of their squares over a box."""
     from bigbia.kernels.boxes import moments as kernel
 
-    dtype = linear_dtype(image.dtype)
-    return neighbourhood(
+    return linear(
         kernel,
         image,
         what,
         mode=mode,
-        cval=float(cval),
+        cval=cval,
         halo=reach(box, image),
-        dtype=dtype,
         cost=5.0 * sum(n > 1 for n in box),
         workspace=17.0 * max(1, min(2, image.ndim - 2)),
         size=list(box),
         result=result,
-        output=dtype,
         **given,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,12 @@ def linear_dtype(dtype: np.dtype) -> np.dtype:
     """The result dtype of linear filters: float32; float64 for 32-bit and wider integers and for float64."""
     wide = dtype.kind in "iuf" and dtype.itemsize >= (8 if dtype.kind == "f" else 4)
     return np.dtype(np.float64 if wide else np.float32)
+
+
+def linear(kernel: Callable[..., np.ndarray], image: Image, what: str, *, cval: float, **given: Any) -> Any:
+    """`neighbourhood` of a linear filter: its result has `linear_dtype`, which the kernel is told as `output`."""
+    dtype = linear_dtype(image.dtype)
+    return neighbourhood(kernel, image, what, cval=float(cval), dtype=dtype, output=dtype, **given)
 
 
 def gaussian(
@@ -90,15 +96,13 @@ def gaussian(
     border: dict[str, Any] = {"truncate": float(truncate), "cval": float(cval), "mode": mode}
     if is_lazy(image) and mode != "wrap" and is_wide(image, halo, what):
         return axis_by_axis(kernel, image, what, halo=halo, sigma=sigmas, dtype=dtype, **border)
-    return neighbourhood(
+    return linear(
         kernel,
         image,
         what,
         halo=[halo[a] for a in hyperstack.spatial_axes(image)],
-        dtype=dtype,
         cost=sum(0.8 + 0.2 * h for h in halo if h),
         workspace=2.0 * dtype.itemsize,
         sigma=sigmas,
-        output=dtype,
         **border,
     )

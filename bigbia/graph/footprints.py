@@ -42,10 +42,23 @@ def footprint_of(footprint: Any, image: Any, what: str, *, full: bool) -> np.nda
         )
     if not footprint.any():
         raise ParameterError(f"{what}: the footprint {footprint.shape} is empty: it needs at least one voxel")
+    return over_space(footprint, image)
+
+
+def over_space(array: np.ndarray, image: Any) -> np.ndarray:
+    """An array with one axis for each spatial axis of the image, of length 1 along the others."""
     shape = [1] * image.ndim
-    for axis, n in zip(space, footprint.shape):
+    for axis, n in zip(hyperstack.spatial_axes(image), array.shape):
         shape[axis] = n
-    return footprint.reshape(shape)
+    return array.reshape(shape)
+
+
+def whole_number(value: Any, name: str, what: str, least: int = 0) -> int:
+    """An argument that must be a whole number."""
+    is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_whole or value < least:
+        raise ParameterError(f"{what}: {name}={value!r} must be a whole number, {least} or more")
+    return int(value)
 
 
 def parts_of(footprint: Any, image: Any, what: str, *, full: bool) -> list[np.ndarray]:

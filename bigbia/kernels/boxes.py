@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numba as nb
 import numpy as np
 
-from bigbia.kernels.rows import outside
+from bigbia.kernels.rows import outside, plain
 
 _TILE = 256  # lines added up together at most: their window of float64 stays in the cache
 _KNOWN = ("u1", "u2", "f4", "f8")  # one compiled version each; other voxels become float64
@@ -113,16 +113,11 @@ def moments(
 
 
 def _plain(x: np.ndarray) -> np.ndarray:
-    """Contiguous, of a type the kernels know, and not writeable."""
-    if x.dtype == bool:
-        x = x.view(np.uint8)
-    elif x.dtype == np.float16:
-        x = x.astype(np.float32)
-    elif x.dtype.str[1:] not in _KNOWN or not x.dtype.isnative:
-        x = x.astype(np.float32 if x.dtype.str[1:] in ("i1", "i2", "f4") else np.float64)
-    x = np.ascontiguousarray(x).view()
-    x.flags.writeable = False
-    return x
+    """`plain`, of one of the few types that there is a compiled version for."""
+    kind = x.dtype.str[1:]
+    if kind not in (*_KNOWN, "b1", "f2"):  # the last two become known ones
+        x = x.astype(np.float32 if kind in ("i1", "i2") else np.float64)
+    return plain(x)
 
 
 def _along(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bigbia.kernels.lines import separable
+from bigbia.kernels.rows import plain
 
 SMALLEST = 1e-15  # SciPy leaves an axis with a smaller sigma as it is
 
@@ -62,6 +63,7 @@ def derivatives(
     core: Sequence[slice] | None = None,
 ) -> np.ndarray:
     """The second derivatives along the axes added up (`order=2`: the Laplacian), or the length of the first ones."""
+    block = plain(block)  # once, and not for every axis
     total: np.ndarray | None = None
     for axis in axes:
         orders = [order if a == axis else 0 for a in range(block.ndim)]

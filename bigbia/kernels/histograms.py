@@ -5,6 +5,8 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
+from bigbia.kernels.rows import plain
+
 _njit = nb.njit(nogil=True, cache=True)
 
 
@@ -39,15 +41,7 @@ def integer_counts(block: np.ndarray, low: int, high: int) -> np.ndarray:
 
 
 def _flat(block: np.ndarray) -> np.ndarray:
-    if block.dtype == bool:
-        block = block.view(np.uint8)
-    elif block.dtype.kind == "f" and block.dtype.itemsize == 2:
-        block = block.astype(np.float32)
-    elif not block.dtype.isnative:
-        block = block.astype(block.dtype.newbyteorder("="))
-    flat = np.ascontiguousarray(block).reshape(-1)
-    flat.flags.writeable = False
-    return flat
+    return plain(block).reshape(-1)
 
 
 @_njit

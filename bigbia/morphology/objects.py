@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from bigbia.errors import ParameterError
 from bigbia.graph.conditions import Border, Largest, Size
+from bigbia.graph.footprints import whole_number
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 from bigbia.graph.objects import Objects, check_connectivity, remaining, space_of
@@ -50,7 +48,7 @@ def remove_small_objects(image: Image, max_size: int = 64, connectivity: int = 1
     array([0, 0, 0, 0, 0, 1, 1, 1])
     """
     what = "morphology.remove_small_objects"
-    return _without(image, what, connectivity, (Size(least=whole(max_size, "max_size", what) + 1),))
+    return _without(image, what, connectivity, (Size(least=whole_number(max_size, "max_size", what) + 1),))
 
 
 def remove_large_objects(image: Image, min_size: int, connectivity: int = 1) -> Any:
@@ -81,7 +79,7 @@ def remove_large_objects(image: Image, min_size: int, connectivity: int = 1) -> 
     array([1, 0, 1, 1, 0, 0, 0, 0])
     """
     what = "morphology.remove_large_objects"
-    return _without(image, what, connectivity, (Size(most=whole(min_size, "min_size", what, 1) - 1),))
+    return _without(image, what, connectivity, (Size(most=whole_number(min_size, "min_size", what, 1) - 1),))
 
 
 def keep_largest(image: Image, n: int = 1, connectivity: int | None = None) -> Any:
@@ -111,7 +109,7 @@ def keep_largest(image: Image, n: int = 1, connectivity: int | None = None) -> A
     array([0, 0, 1, 1, 0, 0, 0])
     """
     what = "morphology.keep_largest"
-    return _without(image, what, connectivity, (Largest(whole(n, "n", what, 1)),))
+    return _without(image, what, connectivity, (Largest(whole_number(n, "n", what, 1)),))
 
 
 def remove_small_holes(image: Image, max_size: int = 64, connectivity: int = 1) -> Any:
@@ -146,7 +144,7 @@ def remove_small_holes(image: Image, max_size: int = 64, connectivity: int = 1) 
     array([1, 1, 1, 0, 0, 0, 1])
     """
     what = "morphology.remove_small_holes"
-    size = whole(max_size, "max_size", what)
+    size = whole_number(max_size, "max_size", what)
     return _filled(image, what, connectivity, Size(least=size + 1))
 
 
@@ -197,11 +195,3 @@ def _filled(image: Any, what: str, connectivity: Any, condition: Any) -> Any:
     check_image(image, what, "b")
     connectivity = check_connectivity(connectivity, space_of(image), what)
     return remaining(image, what, Objects(connectivity, 1, (condition,)), fill=1)
-
-
-def whole(value: Any, name: str, what: str, least: int = 0) -> int:
-    """A whole number of voxels."""
-    is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not is_whole or value < least:
-        raise ParameterError(f"{what}: {name}={value!r} must be a whole number, {least} or more")
-    return int(value)

@@ -10,7 +10,7 @@ import numpy as np
 from bigbia import hyperstack
 from bigbia.errors import ParameterError
 from bigbia.filters.smooth import linear_dtype
-from bigbia.graph.footprints import check_constant
+from bigbia.graph.footprints import check_constant, over_space
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 from bigbia.graph.window import Mode, neighbourhood, window
@@ -72,9 +72,6 @@ def rolling_ball(
         height = ball([lengths[a] for a in space], lengths[space[-1]] if space else 0.0)
     else:
         height = _height(kernel, len(space), what)
-    shape = [1] * image.ndim
-    for axis, n in zip(space, height.shape):
-        shape[axis] = n
     width = 4 if image.dtype in (np.uint8, np.uint16, np.float16, np.float32) else 8
     return window(
         rolled,
@@ -83,7 +80,7 @@ def rolling_ball(
         cost=3 + 0.01 * width * float(np.isfinite(height).sum()),
         workspace=3.0 * width,
         cropping=True,
-        kernel=height.reshape(shape),
+        kernel=over_space(height, image),
         nansafe=bool(nansafe),
     )
 

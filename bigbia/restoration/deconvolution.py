@@ -10,6 +10,7 @@ import numpy as np
 from bigbia import hyperstack
 from bigbia.errors import ParameterError
 from bigbia.filters.smooth import linear_dtype
+from bigbia.graph.footprints import over_space, whole_number
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, native
 
@@ -85,14 +86,11 @@ def richardson_lucy(
     check_image(image, what)
     space = hyperstack.spatial_axes(image)
     psf = _point_spread(psf, len(space), what)
-    if isinstance(num_iter, (bool, np.bool_)) or not isinstance(num_iter, (int, np.integer)) or num_iter < 1:
-        raise ParameterError(f"{what}: num_iter={num_iter!r} must be a whole number, 1 or more")
+    steps = whole_number(num_iter, "num_iter", what, 1)
     if filter_epsilon is not None and not (_is_number(filter_epsilon) and 0 <= filter_epsilon < np.inf):
         raise ParameterError(f"{what}: filter_epsilon={filter_epsilon!r} must be a number, 0 or more, or None")
-    full = [1] * image.ndim
-    for axis, n in zip(space, psf.shape):
-        full[axis] = n
-    halo = [2 * int(num_iter) * (n // 2) for n in full]
+    laid = over_space(psf, image)
+    halo = [2 * steps * (n // 2) for n in laid.shape]
     if depth is not None:
         lengths = hyperstack.lengths(depth, image, "depth")
         halo = [min(h, int(np.ceil(d))) for h, d in zip(halo, lengths)]
@@ -112,8 +110,8 @@ def richardson_lucy(
         dtype=linear_dtype(image.dtype),
         workspace=84.0,
         kernel=kernel,
-        psf=psf.reshape(full),
-        num_iter=int(num_iter),
+        psf=laid,
+        num_iter=steps,
         clip=bool(clip),
         filter_epsilon=filter_epsilon,
         output=linear_dtype(image.dtype),

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any, Literal
 
-import numpy as np
-
 from bigbia import hyperstack
 from bigbia.errors import InputError, ParameterError
-from bigbia.filters.smooth import linear_dtype
-from bigbia.graph.footprints import check_mode, sides
+from bigbia.filters.smooth import linear, linear_dtype
+from bigbia.graph.footprints import check_mode, sides, whole_number
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 from bigbia.graph.window import neighbourhood, window
@@ -64,7 +62,7 @@ def denoise_tv_chambolle(image: Image, weight: float = 0.1, *, max_num_iter: int
     check_image(image, what)
     space = _space(image, what, (1, 2, 3))
     weight = _positive(weight, what, "weight", "the standard deviation of the noise is a good start")
-    steps = _whole(max_num_iter, what, "max_num_iter", 1)
+    steps = whole_number(max_num_iter, "max_num_iter", what, 1)
     dtype = linear_dtype(image.dtype)
     return window(
         tv_chambolle,
@@ -95,12 +93,6 @@ def _positive(value: Any, what: str, name: str, hint: str) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
         raise ParameterError(f"{what}: {name}={value!r} must be a positive number: {hint}")
     return float(value)
-
-
-def _whole(value: Any, what: str, name: str, least: int) -> int:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ParameterError(f"{what}: {name}={value!r} must be a whole number, {least} or more")
-    return int(value)
 
 
 def denoise_bilateral(
@@ -173,21 +165,18 @@ def denoise_bilateral(
         window_ = sides(win_size, image, what, "win_size")
         if any(n % 2 == 0 for n in window_):
             raise ParameterError(f"{what}: win_size={win_size!r} must be odd, so that a voxel is in the middle")
-    dtype = linear_dtype(image.dtype)
-    return neighbourhood(
+    return linear(
         bilateral,
         image,
         what,
         mode=MODES[mode],
-        cval=float(cval),
+        cval=cval,
         halo=[window_[a] // 2 for a in space],
-        dtype=dtype,
         cost=3.0 * math.prod(window_),
         workspace=16.0,
         window=tuple(window_),
         sigma=sigma,
         sigma_color=color,
-        output=dtype,
     )
 
 
@@ -245,9 +234,9 @@ def denoise_nl_means(
     what = "restoration.denoise_nl_means"
     check_image(image, what)
     space = _space(image, what, (1, 2, 3))
-    patch = _whole(patch_size, what, "patch_size", 1)
+    patch = whole_number(patch_size, "patch_size", what, 1)
     patch += 1 - patch % 2
-    distance = _whole(patch_distance, what, "patch_distance", 0)
+    distance = whole_number(patch_distance, "patch_distance", what, 0)
     h = _positive(h, what, "h", "the standard deviation of the noise is a good start")
     if isinstance(sigma, bool) or not isinstance(sigma, Real) or not 0 <= float(sigma) < math.inf:
         raise ParameterError(f"{what}: sigma={sigma!r} must be 0 or more: the standard deviation of the noise")
