@@ -10,6 +10,9 @@ them.
 | scratch | "auto" | folder for what stages leave behind; on a cluster it must be one that all workers share |
 | block | "auto" | voxels per axis of a compute block |
 | cache | 0.2 | share of the memory that decoded input chunks may take |
+| integrity | "hash" | of what a run writes: "hash" keeps a hash of each file, taken from the bytes in memory; "full" also reads each file back, and all of them again before publishing |
+| insecure | false | let a run use a scheduler elsewhere on the network that has no TLS |
+| follow_links | false | read through symbolic links that lead out of a Zarr store (git-annex, linked folders) |
 """
 
 from __future__ import annotations
@@ -33,6 +36,9 @@ DEFAULTS: dict[str, Any] = {
     "scratch": "auto",
     "block": "auto",
     "cache": 0.2,
+    "integrity": "hash",
+    "insecure": False,
+    "follow_links": False,
 }
 
 
@@ -48,9 +54,13 @@ def threads() -> int:
     """How many block tasks run at once in this process."""
     value = get("threads")
     if value != "auto":
-        if int(value) < 1:
-            raise ParameterError(f"bigbia.threads={value!r}: needs at least 1")
-        return int(value)
+        try:
+            count = int(value)
+        except (TypeError, ValueError, OverflowError):
+            raise ParameterError(f'bigbia.threads={value!r} is not a number of threads: write 4, or "auto"') from None
+        if count < 1 or isinstance(value, bool) or (count != value and not isinstance(value, str)):
+            raise ParameterError(f'bigbia.threads={value!r}: must be a whole number, at least 1, or "auto"')
+        return count
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return int(os.environ.get("SLURM_CPUS_PER_TASK", 0)) or allowed
 
@@ -62,7 +72,7 @@ def memory() -> int:
         return int(0.6 * _available())
     try:
         size = int(parse_bytes(value))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         raise ParameterError(f'bigbia.memory={value!r} is not a size: write for instance "2 GiB"') from None
     if size < SMALLEST:
         raise ParameterError(
@@ -93,4 +103,28 @@ def _available() -> int:
 def scratch_folder() -> Path:
     """Where stages leave what they found."""
     value = get("scratch")
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise ParameterError(f'bigbia.scratch={value!r} is not a folder: write a path, or "auto"')
     return Path(tempfile.gettempdir()) / f"bigbia-{os.getuid()}" if value == "auto" else Path(value)
+
+
+def follow_links() -> bool:
+    """May symbolic links lead out of the Zarr store that is read?"""
+    value = get("follow_links")
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if str(value).lower() not in known:
+        raise ParameterError(f"bigbia.follow_links={value!r}: must be true or false")
+    return known[str(value).lower()]
+
+
+def integrity() -> str:
+    """How closely what a run writes is checked."""
+    value = get("integrity")
+    if value not in ("hash", "full"):
+        raise ParameterError(f'bigbia.integrity={value!r}: "hash" or "full"')
+    return value
+
+
+def settings() -> dict[str, Any]:
+    """All settings as they are, for another process."""
+    return {f"bigbia.{key}": get(key) for key in DEFAULTS}

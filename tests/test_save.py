@@ -162,9 +162,9 @@ def test_a_folder_that_is_no_zarr_is_not_replaced(tmp_path):
 
 
 def test_two_runs_to_one_place(tmp_path):
-    from bigbia.run.save import partial_folder
+    from bigbia.run.partial import led
 
-    with partial_folder(tmp_path / "a.zarr"), pytest.raises(RunError, match="another run is writing"):
+    with led(tmp_path / "a.zarr.partial"), pytest.raises(RunError, match="another run is writing"):
         bigbia.save(tmp_path / "a.zarr", np.zeros((4, 5), "u1"))
 
 

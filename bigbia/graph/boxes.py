@@ -94,6 +94,28 @@ class Grid:
     def indices(self) -> Iterator[Index]:
         return product(*map(range, self.numblocks))
 
+    def morton(self) -> Iterator[Index]:
+        """The blocks in Morton order: those that follow each other are neighbours, so their halos meet in the cache.
+
+        Made one by one, down the tree of blocks: of 10^6 blocks no list is held.
+        """
+
+        def below(level: int, index: Index) -> Iterator[Index]:
+            if level == 0:
+                yield index
+            else:
+                for child in self.children(level, index):
+                    yield from below(level - 1, child)
+
+        return below(self.depth, (0,) * len(self.numblocks)) if len(self) else iter(())
+
+    def place(self, index: Index) -> int:
+        """Which block, counted in raster order."""
+        at = 0
+        for i, n in zip(index, self.numblocks):
+            at = at * n + i
+        return at
+
     def overlapping(self, box: Box) -> Iterator[tuple[Index, Box]]:
         """The blocks that share voxels with a box, and the shared part of each."""
         ranges = []
@@ -111,7 +133,7 @@ class Grid:
     # -- the tree of blocks: a node of a level is the 2 along each axis of the level below; level 0 is the blocks
     @cached_property
     def depth(self) -> int:
-        return max((n - 1).bit_length() for n in self.numblocks)
+        return max(((n - 1).bit_length() for n in self.numblocks), default=0)
 
     def nodes(self, level: int) -> tuple[int, ...]:
         """How many nodes a level of the tree has along each axis."""
@@ -139,16 +161,3 @@ def _cut(n: int, b: int) -> tuple[int, ...]:
         return (0,)
     full, rest = divmod(n, b)
     return (b,) * full + ((rest,) if rest else ())
-
-
-def morton(indices: Iterable[Index]) -> list[Index]:
-    """Indices in Morton order: blocks that follow each other are neighbours, so their halos meet in the chunk cache."""
-
-    def key(index: Index) -> int:
-        code = 0
-        for bit in range(max(index, default=0).bit_length()):
-            for axis, i in enumerate(reversed(index)):
-                code |= ((i >> bit) & 1) << (bit * len(index) + axis)
-        return code
-
-    return sorted(indices, key=key)

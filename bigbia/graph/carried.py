@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from dask.base import normalize_token
 
 from bigbia.graph.boxes import Box
 from bigbia.graph.conditions import columns_of
@@ -34,8 +35,11 @@ class Carried:
     images: tuple[Node, ...] = ()
     values: tuple[Node, ...] = ()
 
-    def __dask_tokenize__(self) -> tuple:
-        return (self.summarise, self.combine, [n.token for n in self.images], [n.token for n in self.values])
+    def __dask_tokenize__(self) -> Any:
+        # Normalized, or functions would count as where they lie in this process.
+        return normalize_token(
+            (self.summarise, self.combine, [n.token for n in self.images], [n.token for n in self.values])
+        )
 
 
 def carried_for(

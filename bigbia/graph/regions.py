@@ -13,6 +13,7 @@ equal voxels.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -60,6 +61,14 @@ class Node:
 
     def compute(self, box: Box, parts: Parts) -> np.ndarray:
         raise NotImplementedError
+
+    def __deepcopy__(self, memo: dict) -> Node:
+        """Nodes never change: only what reads a copied stage is another one (`scratch.moved`)."""
+        if id(self) not in memo:
+            children = tuple(copy.deepcopy(child, memo) for child in self.children)
+            changed = any(a is not b for a, b in zip(children, self.children))
+            memo[id(self)] = self.rebuilt(children) if changed else self
+        return memo[id(self)]
 
     def rebuilt(self, children: tuple[Node, ...]) -> Node:
         """The same node over other children that hold the same voxels."""

@@ -42,6 +42,7 @@ class Rounds(Stage):
 
     block_steps = frozenset({"start"})
     steps = ("start", "rounds", "done")
+    replaces = True
 
     def __init__(
         self, kind: str, identity: str, nodes: Sequence[Node], grid: Grid, connectivity: int, **more: Any

@@ -13,6 +13,7 @@ swept by the next session.
 from __future__ import annotations
 
 import atexit
+import copy
 import fcntl
 import json
 import os
@@ -31,20 +32,27 @@ import numpy as np
 
 from bigbia import config
 from bigbia.errors import StorageError
+from bigbia.graph import journal
 from bigbia.graph.packing import packed, unpack
 
-_MAGIC = b"bigbia01"
+_MAGIC = b"bigbia02"
+_HEAD = struct.Struct(f"<{len(_MAGIC)}sI{journal.SIZE}s")  # magic, length of the header, hash or zeros
 _ALIGN = 64
+PREFIX = "scratch/"  # of the names by which a run knows records
+CHEAP = 1 << 28  # bytes of a stage that are copied to another disk rather than computed again
+LOCK = ".lock"  # ends the name of a file that is only locked
+TEMPORARY = ".tmp"  # ends the name of a file that is being written
 
 
 class Folder:
-    """The scratch folder of one stage, seen from any process."""
+    """The scratch folder of one stage, seen from any process. Records that a later process may go on with have `sums`."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, sums: bool = False) -> None:
         self.path = Path(path)
+        self.sums = sums
 
     def __reduce__(self) -> tuple:
-        return (Folder, (str(self.path),))
+        return (Folder, (str(self.path), self.sums))
 
     def file(self, name: str) -> Path:
         return self.path / name
@@ -86,12 +94,14 @@ class Folder:
                 size = where - at
             at += -(-size // _ALIGN) * _ALIGN
         text = json.dumps(header).encode()
-        start = -(-(len(_MAGIC) + 4 + len(text)) // _ALIGN) * _ALIGN
-        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+        start = -(-(_HEAD.size + len(text)) // _ALIGN) * _ALIGN
+        mark = journal.digest(f"{self.path.name}/{name}", [text, *(d for _, d in data)]) if self.sums else ""
+        head = _HEAD.pack(_MAGIC, len(text), bytes.fromhex(mark))
+        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(temporary, "wb", buffering=0) as file:
-                _write_all(file, (_MAGIC + struct.pack("<I", len(text)) + text).ljust(start, b"\0"))
+                _write_all(file, (head + text).ljust(start, b"\0"))
                 for offset, part in data:
                     if len(part):
                         file.seek(start + offset)
@@ -102,16 +112,20 @@ class Folder:
                 _rename_unless_there(temporary, path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            raise StorageError(
+            raised = StorageError(
                 f"scratch {self.path}: {error.strerror or error} ({at >> 10} KiB to write); free space there, or name another folder: "
                 "BIGBIA_SCRATCH=/path"
-            ) from error
+            )
+            raised.errno = error.errno
+            raise raised from error
+        if self.sums:
+            journal.note(f"{PREFIX}{self.path.name}/{name}", start + at, mark)
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
         """One at a time, of all processes: others wait."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.file(name), "w") as file:
+        with open(self.file(name + LOCK), "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -147,13 +161,43 @@ class Folder:
                 "with bigbia.scratch (BIGBIA_SCRATCH) set to a folder that all workers see"
             ) from None
 
-    def _header(self, file: Any, name: str) -> tuple[int, list]:
-        head = file.read(len(_MAGIC) + 4)
+    def intact(self, name: str) -> bool:
+        """Whether a record with a sum is there, whole, and in its place."""
         try:
-            if head[: len(_MAGIC)] != _MAGIC:
+            with open(self.file(name), "rb", buffering=0) as file:
+                magic, length, mark = _HEAD.unpack(file.read(_HEAD.size))
+                text = file.read(length)
+                start = -(-(_HEAD.size + length) // _ALIGN) * _ALIGN
+                found = journal.digest(f"{self.path.name}/{name}", [text, *self._stored(file, start, json.loads(text))])
+                return magic == _MAGIC and bytes.fromhex(found) == mark
+        except (OSError, ValueError, KeyError, TypeError, struct.error):
+            return False
+
+    def _stored(self, file: Any, start: int, header: list) -> Iterator[bytearray]:
+        """The bytes of every array of a record, as they are stored."""
+        for _, dtype, shape, at, *pieces in header:
+            size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+            where = start + at
+            for n in pieces[0][1] if pieces else [size]:
+                file.seek(where)
+                data = bytearray(n)
+                _read_all(file, data)
+                where += n
+                yield data
+
+    def records(self) -> Iterator[str]:
+        """The names of all records that are there."""
+        for place, _, files in os.walk(self.path):
+            for file in files:
+                if not file.endswith((TEMPORARY, LOCK)):
+                    yield (Path(place) / file).relative_to(self.path).as_posix()
+
+    def _header(self, file: Any, name: str) -> tuple[int, list]:
+        try:
+            magic, length, _ = _HEAD.unpack(file.read(_HEAD.size))
+            if magic != _MAGIC:
                 raise ValueError
-            (length,) = struct.unpack("<I", head[len(_MAGIC) :])
-            return -(-(len(head) + length) // _ALIGN) * _ALIGN, json.loads(file.read(length))
+            return -(-(_HEAD.size + length) // _ALIGN) * _ALIGN, json.loads(file.read(length))
         except (ValueError, struct.error):
             raise self._damaged(file) from None
 
@@ -276,15 +320,49 @@ class Session:
 class Owner:
     """Keeps a stage's folder while it lives. Elsewhere (a worker) the folder is just a path."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, sums: bool = False) -> None:
+        self.path, self.sums = path, sums
 
     def __reduce__(self) -> tuple:
-        return (Owner, (self.path,))
+        return (Owner, (self.path, self.sums))
+
+    def __deepcopy__(self, memo: dict) -> Owner:
+        """The owner that a run's copy of the stage has: see `moved`."""
+        home = memo.get(_HOME)
+        return self if home is None or self.folder.complete else Owner(home / self.path.name, sums=True)
 
     @property
     def folder(self) -> Folder:
-        return Folder(self.path)
+        return Folder(self.path, self.sums)
+
+
+_HOME: Any = "bigbia scratch"
+
+
+def moved(things: Any, home: Path) -> Any:
+    """A copy of some stages and nodes whose unfinished stages leave what they find in folders of `home`.
+
+    So a run can be gone on with by another process, and does not meddle with what a lazy image of this one leaves.
+    """
+    return copy.deepcopy(things, {_HOME: home})
+
+
+def given_back(stage: Any, copied: Any) -> None:
+    """Let a stage have what a run's copy of it found, where this is cheap: so a notebook does not compute it again."""
+    mine, other = stage.folder, copied.folder
+    if mine.path == other.path or mine.path.exists() or not other.complete:
+        return
+    try:
+        os.rename(other.path, mine.path)
+    except OSError:  # on another disk
+        if sum(other.file(name).stat().st_size for name in other.records()) > CHEAP:
+            return
+        half = mine.path.with_name(f"{mine.path.name}.{uuid.uuid4().hex[:8]}{TEMPORARY}")
+        try:
+            shutil.copytree(other.path, half)
+            os.rename(half, mine.path)
+        except OSError:
+            shutil.rmtree(half, ignore_errors=True)
 
 
 def _futures_pending() -> bool:

@@ -10,8 +10,9 @@ token when a part of it is replaced by a stored copy (`lowered`).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,12 +34,16 @@ class Stage:
     steps    names of its steps, in order; the last has the single task ()
     keeps    token -> node, for inputs whose blocks its first step stores
     workspace  bytes a voxel that a task of a block holds besides what it reads, for `explain`
+    replaces  its records are replaced as it goes: if one is lost, all of it is done again
+    publishes  the places in the output whose files it writes
     definition  which definition of the result it follows, where there could be others: saved with what is made of it
     """
 
     kind = "stage"
     definition = ""
     workspace = 0.0
+    replaces = False
+    publishes: frozenset[str] = frozenset()
     steps: tuple[str, ...] = ()
     block_steps: frozenset[str] = frozenset()  # steps whose indices are those of the grid
 
@@ -150,6 +155,9 @@ class Left(Node):
 
     def compute(self, box: Box, parts: Any) -> np.ndarray:
         return self.stage.left(self.output, box)
+
+    def __deepcopy__(self, memo: dict) -> Node:
+        return replace(self, stage=copy.deepcopy(self.stage, memo))
 
 
 def stages_of(nodes: Iterable[Node]) -> list[Stage]:

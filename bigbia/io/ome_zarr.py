@@ -8,7 +8,10 @@ register_label  the list of label images
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +19,11 @@ import numpy as np
 from bigbia.errors import ParameterError, RunError, StorageError
 from bigbia.graph.boxes import Box, describe, shape_of, slices
 from bigbia.hyperstack import AXES, SPACE
+from bigbia.io.durable import put
+from bigbia.io.encoding import Encoder
 from bigbia.io.places import Place
 from bigbia.io.pyramid import downsample, level_shapes
-from bigbia.io.zarr_source import find_node
+from bigbia.io.zarr_source import Layout, ZarrNode, find_node
 from bigbia.units import rounded
 
 __all__ = ["create_group", "create_image", "downsample", "level_shapes", "register_label", "write_block"]
@@ -243,12 +248,14 @@ def register_label(root_group: Any, name: str) -> None:
     labels.attrs.update({"ome": {"version": "0.5", "labels": names}} if version == "0.5" else {"labels": names})
 
 
-def write_block(array: Any, box: Box, data: np.ndarray) -> None:
-    """Writes one block of a level, whole shards (or chunks) of it.
+def write_block(array: Any, box: Box, data: np.ndarray, *, root: Path | None = None, read_back: bool = False) -> None:
+    """Writes one block of a level, whole shards (or chunks) of it: each file whole or absent, and on the disk.
 
-    array : zarr array, for instance one of those that `create_image` returned
+    array : zarr array in a local folder, for instance one of those that `create_image` returned
     box : where, as (start, stop) an axis; it begins and ends on shards, or at the array's end
     data : the voxels, of the box's shape and the array's dtype
+    root : the run's folder, in which the ledger names the files; by default the array's own
+    read_back : read each file again and compare
 
     Raises ParameterError for a box that shares a file with another task, and for voxels that would be cast or
     broadcast; StorageError, with its errno, for what the disk says.
@@ -279,14 +286,31 @@ def write_block(array: Any, box: Box, data: np.ndarray) -> None:
         raise ParameterError(
             f"block {place}: is {data.dtype}, the array is {array.dtype}: convert it, nothing is cast here"
         )
-    if not array.config.write_empty_chunks:
-        array = array.with_config({"write_empty_chunks": True})
-    try:
-        array[slices(box)] = data
-    except OSError as error:
-        raised = StorageError(f"{array.store_path}: block {place} cannot be written: {error.strerror or error}")
-        raised.errno = error.errno
-        raise raised from None
+    folder = Path(array.store.root) / array.path
+    root = folder if root is None else root
+    encoder, layout = Encoder(_metadata(array)), layout_of(array, folder)
+    for index in product(*(range(a // u, -(-b // u)) for (a, b), u in zip(box, unit))):
+        part = layout.box(index)
+        name = str((folder / layout.key(index)).relative_to(root))
+        try:
+            put(root, name, encoder.encode(data[slices(part, box)]), read_back=read_back)
+        except StorageError as error:
+            raised = StorageError(f"block {place}: {error}")
+            raised.errno = error.errno
+            raise raised from None
+
+
+def layout_of(array: Any, folder: Path) -> Layout:
+    """How an array is cut into files."""
+    return Layout.of(ZarrNode(Place(folder), "array", _metadata(array), {}, b""))
+
+
+def _metadata(array: Any) -> dict[str, Any]:
+    """An array's metadata document, as it stands in its folder."""
+    from zarr.core.buffer import default_buffer_prototype
+
+    documents = array.metadata.to_buffer_dict(default_buffer_prototype())
+    return json.loads(documents["zarr.json" if "zarr.json" in documents else ".zarray"].to_bytes())
 
 
 def _names(array: Any) -> list[str]:

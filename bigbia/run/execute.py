@@ -1,7 +1,8 @@
 """Run stages in waves: step by step, a few blocks a thread in flight, on threads, local processes or a cluster.
 
 The tasks are those of the Dask graph (`graph/dask.py`), submitted a window at a time, so that the scheduler's memory
-is bounded by the window and not by the volume. A stage whose scratch folder is complete is not run again.
+is bounded by the window and not by the volume. A stage whose scratch folder is complete is not run again, nor is a task
+that the run's ledger knows as done.
 """
 
 from __future__ import annotations
@@ -9,18 +10,23 @@ from __future__ import annotations
 import atexit
 import gc
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import islice
 from typing import Any
 
 import dask.array as da
 
 from bigbia import config
-from bigbia.errors import BigbiaError, BlockError, ParameterError
-from bigbia.graph.boxes import Index, describe, morton, volume, whole
+from bigbia.errors import BlockError, ParameterError
+from bigbia.graph.boxes import Index, volume, whole
 from bigbia.graph.hold import Hold, held
 from bigbia.graph.stages import Stage, stages_of
+from bigbia.run.alone import alone
+from bigbia.run.failures import Failures, Stopped
+from bigbia.run.ledger import Entry
+from bigbia.run.tasks import Failure, Outcome, failure, run_tasks, where
 
 IN_FLIGHT = 4  # tasks submitted for each thread
 
@@ -36,18 +42,21 @@ def execute(
     live: Mapping[str, da.Array] | None = None,
     progress: Any = None,
     done_steps: Mapping[str, Sequence[str]] | None = None,
+    run: Any = None,
 ) -> None:
     """Run stages and all they need.
 
     scheduler : None (the current distributed client, else threads), "threads", "processes", or a scheduler's address
     live : the Dask arrays that live nodes name
     done_steps : stage token -> steps that have been done elsewhere
+    run : a `Run` (run/contract.py) that keeps what is done and knows what was
     """
     order: dict[str, Stage] = {}
     for stage in stages:
         for s in [*stages_of(stage.inputs), stage]:
             order.setdefault(s.token, s)
     holds: dict[str, Hold] = {}
+    run = Unrecorded() if run is None else run
     with workers(scheduler) as pool:
         for stage in order.values():
             if not stage.complete:
@@ -56,50 +65,87 @@ def execute(
                     pool,
                     progress,
                     (done_steps or {}).get(stage.token, ()),
+                    run,
                 )
 
 
-def run_stage(stage: Stage, pool: Any, progress: Any = None, skip: Sequence[str] = ()) -> None:
+class Unrecorded:
+    """What stands for a run where nothing is kept of it."""
+
+    def begin(self, stage: Stage, step: str) -> Callable[[Index], bool] | None: ...
+    def done(self, stage: Stage, step: str, entry: Entry) -> None: ...
+    def end(self, stage: Stage, step: str, failures: Sequence[Failure] = ()) -> None: ...
+    def finished(self, stage: Stage) -> None: ...
+
+    def replaced(self, stage: Stage, step: str, failure: Failure) -> Entry | None:
+        return None
+
+
+def run_stage(stage: Stage, pool: Any, progress: Any, skip: Sequence[str], run: Any) -> None:
     for step in stage.steps:
-        if step in skip:
-            continue
-        by_block = step in stage.block_steps
-        indices = list(stage.indices(step))
-        if by_block:
-            indices = morton(indices)
-        shown = progress is not None and by_block
-        if shown:
-            progress.begin(stage.title(step), len(indices), volume(whole(stage.grid.shape)))
-        pool.run(stage, step, indices, progress.advance if shown else None)
-        if shown:
-            progress.end()
+        if step not in skip:
+            run_step(stage, step, pool, progress, run)
+    run.finished(stage)
 
 
-def run_tasks(stage: Stage, step: str, indices: Sequence[Index]) -> None:
-    """Some tasks of a step, on a worker; an error says which stage and block it was."""
+def run_step(stage: Stage, step: str, pool: Any, progress: Any, run: Any) -> None:
+    """All tasks of a step that are not done yet. Those that fail are told at its end."""
+    by_block = step in stage.block_steps
+    if by_block:
+        total, indices = len(stage.grid), stage.grid.morton()
+    else:
+        known = list(stage.indices(step))
+        total, indices = len(known), iter(known)
+    progress = progress if by_block else None
+    is_done = run.begin(stage, step)
+    if progress:
+        progress.begin(stage.title(step), total, volume(whole(stage.grid.shape)))
+    if is_done is not None:
+        indices = _not_done(indices, is_done, progress)
+    failures = Failures(total)
+    size = 1 if by_block else max(1, min(16, total // (2 * pool.count)))
+
+    def settle(outcome: Outcome) -> None:
+        if isinstance(outcome, Entry):
+            failures.succeeded += 1
+            run.done(stage, step, outcome)
+            if progress:
+                progress.advance(1)
+        elif replacement := run.replaced(stage, step, outcome):
+            failures.given_up.append(outcome)
+            run.done(stage, step, replacement)
+        else:
+            failures.add(outcome)
+
+    try:
+        with closing(pool.outcomes(stage, step, _batches(indices, size))) as outcomes:
+            for outcome in outcomes:
+                settle(outcome)
+        for failure in failures.take_alone():
+            settle(alone(stage, step, failure.block))
+    except Stopped:
+        pass
+    finally:
+        run.end(stage, step, [*failures.given_up, *failures.found, *failures.alone])
+    if progress:
+        progress.end()
+    if error := failures.error():
+        raise error
+
+
+def _not_done(indices: Iterable[Index], is_done: Callable[[Index], bool], progress: Any) -> Iterator[Index]:
     for index in indices:
-        try:
-            stage.task(step, index)
-        except BigbiaError:
-            raise
-        except MemoryError as error:
-            raise BlockError(
-                f"{where(stage, step, index)}: out of memory; use a smaller --block, or fewer --threads"
-            ) from error
-        except Exception as error:
-            raise BlockError(f"{where(stage, step, index)}: {type(error).__name__}: {error}") from error
+        if not is_done(index):
+            yield index
+        elif progress:
+            progress.advance(1)
 
 
-def where(stage: Stage, step: str, index: Index) -> str:
-    """Which stage, step and voxels a task is, for messages."""
-    place = (
-        f" at {describe(stage.grid.box(index))}"
-        if step in stage.block_steps and index
-        else f" {index}"
-        if index
-        else ""
-    )
-    return f"{stage.kind}, {step}{place}"
+def _batches(indices: Iterable[Index], size: int) -> Iterator[list[Index]]:
+    """Block tasks one by one; the small tasks above them a few at a time."""
+    rest = iter(indices)
+    while batch := list(islice(rest, size)):
+        yield batch
 
 
 class Threads:
@@ -111,22 +157,25 @@ class Threads:
         self.count = config.threads()
         self.pool = ThreadPoolExecutor(self.count, thread_name_prefix="bigbia")
 
-    def run(self, stage: Stage, step: str, indices: Sequence[Index], advance: Callable[[int], None] | None) -> None:
+    def outcomes(self, stage: Stage, step: str, batches: Iterable[list[Index]]) -> Iterator[Outcome]:
+        """What became of each task, as they end."""
         stop = threading.Event()
 
-        def one(batch: list[Index]) -> int:
-            if not stop.is_set():
-                run_tasks(stage, step, batch)
-            return len(batch)
+        def some(batch: list[Index]) -> list[Outcome]:
+            return [] if stop.is_set() else run_tasks(stage, step, batch)
 
         pending: set[Future] = set()
         try:
-            for batch in batches(indices, stage, step, self.count):
+            for batch in batches:
                 if len(pending) >= IN_FLIGHT * self.count:
-                    pending = _collect(pending, advance)
-                pending.add(self.pool.submit(one, batch))
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        yield from future.result()
+                pending.add(self.pool.submit(some, batch))
             while pending:
-                pending = _collect(pending, advance)
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield from future.result()
         except BaseException:
             stop.set()
             stage.stop()
@@ -135,22 +184,6 @@ class Threads:
 
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _collect(pending: set[Future], advance: Callable[[int], None] | None) -> set[Future]:
-    done, rest = wait(pending, return_when=FIRST_COMPLETED)
-    for future in done:
-        n = future.result()
-        if advance:
-            advance(n)
-    return rest
-
-
-def batches(indices: Sequence[Index], stage: Stage, step: str, count: int) -> Iterator[list[Index]]:
-    """Block tasks one by one; the small tasks above them a few at a time."""
-    size = 1 if step in stage.block_steps else max(1, min(16, len(indices) // (2 * count)))
-    for i in range(0, len(indices), size):
-        yield list(indices[i : i + size])
 
 
 def handed(stage: Stage) -> Stage:
@@ -165,41 +198,37 @@ class Cluster:
         self.client, self.owned = client, owned
         self.compute = client
 
-    def run(self, stage: Stage, step: str, indices: Sequence[Index], advance: Callable[[int], None] | None) -> None:
+    @property
+    def count(self) -> int:
+        return max(1, sum(self.client.nthreads().values()))
+
+    def outcomes(self, stage: Stage, step: str, batches: Iterable[list[Index]]) -> Iterator[Outcome]:
+        """What became of each task, as they end."""
         from distributed import as_completed
 
-        count = max(1, sum(self.client.nthreads().values()))
         # The result of a task, not scattered data, which would be lost with the worker that holds it.
         shared = self.client.submit(handed, stage, pure=False, retries=3)
-        waiting = iter(batches(indices, stage, step, count))
-        pending: dict[Any, int] = {}
-
-        def submit() -> bool:
-            batch = next(waiting, None)
-            if batch is None:
-                return False
-            future = self.client.submit(run_tasks, shared, step, batch, pure=False, retries=3)
-            pending[future.key] = len(batch)
-            running.add(future)
-            return True
-
+        pending: dict[Any, list[Index]] = {}
         running = as_completed(loop=self.client.loop, raise_errors=False)
+
+        def submit(batch: list[Index]) -> None:
+            future = self.client.submit(run_tasks, shared, step, batch, pure=False)
+            pending[future.key] = batch
+            running.add(future)
+
+        waiting = iter(batches)
         try:
-            for _ in range(IN_FLIGHT * count):
-                if not submit():
-                    break
+            for batch in islice(waiting, IN_FLIGHT * self.count):
+                submit(batch)
             for future in running:
-                if future.status != "finished":
-                    error = future.exception()
-                    raise (
-                        error
-                        if isinstance(error, BigbiaError)
-                        else BlockError(f"{stage.kind}, {step}: {type(error).__name__}: {error}")
-                    )
-                if advance:
-                    advance(pending.pop(future.key))
+                batch = pending.pop(future.key)
+                if future.status == "finished":
+                    yield from future.result()
+                else:
+                    yield from _lost(stage, step, batch, future.exception())
                 future.release()
-                submit()
+                for batch in islice(waiting, 1):
+                    submit(batch)
         except BaseException:
             stage.stop()
             self.client.cancel(list(running.futures))
@@ -208,6 +237,14 @@ class Cluster:
     def close(self) -> None:
         for thing in self.owned:
             thing.close()
+
+
+def _lost(stage: Stage, step: str, batch: Sequence[Index], error: BaseException) -> Iterator[Failure]:
+    """Tasks that the scheduler gave up: as a rule because workers died while they had them."""
+    killed = type(error).__name__ == "KilledWorker"
+    for index in batch:
+        said = BlockError(f"{where(stage, step, index)}: the workers that had it died") if killed else error
+        yield failure(stage, step, index, said, why="killed" if killed else "error")
 
 
 @contextmanager
@@ -248,6 +285,9 @@ def _workers(scheduler: str | None) -> Any:
         client = Client(cluster, set_as_default=False)
         return Cluster(client, [client, cluster])
     if scheduler.split("://")[0] in ("tcp", "tls"):
+        from bigbia.run.network import check_address
+
+        check_address(scheduler, bool(config.get("insecure")))
         return Cluster(*_connected(scheduler))
     raise ParameterError(f'scheduler={scheduler!r}: "threads", "processes" or an address such as tcp://127.0.0.1:8786')
 

@@ -6,28 +6,34 @@
       tables/NAME.parquet
       pipeline.yaml    what made it, for `bigbia run`
 
-Everything is written to `<path>.partial`, which is renamed when the last block is there.
+Everything is written to `<path>.partial`, which is renamed when the last block is there (`run/contract.py`).
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
+from dask.base import tokenize
 
 from bigbia import hyperstack
-from bigbia.errors import InputError, ParameterError, RunError, StorageError
-from bigbia.graph.group import Group
+from bigbia.errors import InputError, ParameterError
+from bigbia.graph.journal import Written
 from bigbia.graph.lazy import check_image
 from bigbia.graph.stages import Stage
+from bigbia.graph.table import table_graph
+from bigbia.io.durable import file_digest
+from bigbia.run import pipeline_file
+from bigbia.run.contract import Run, put_in, running
 from bigbia.run.execute import execute
-from bigbia.run.writing import Output, Rider, output_of, written_together
+from bigbia.run.fingerprint import has_live, inputs_of, versions
+from bigbia.run.partial import check_target, publish
+from bigbia.run.publishing import clear, seal, sign
+from bigbia.run.work import Work
+from bigbia.run.writing import Output, output_of
 
 
 def save(
@@ -48,6 +54,8 @@ def save(
     scheduler: str | None = None,
     progress: Any = None,
     pipeline: str | None = None,
+    restart: bool = False,
+    allow_missing: bool = False,
 ) -> Path:
     """Write lazy results to one OME-Zarr folder, computing each voxel once.
 
@@ -77,6 +85,11 @@ def save(
     progress : object with ``begin(stage, total, voxels)``, ``advance(n)``, ``end()``, optional
     pipeline : str, optional
         Kept as ``pipeline.yaml``.
+    restart : bool
+        Throw away what a run that was stopped has left at ``<path>.partial``. Without it the same run goes on where it
+        was stopped, and another one is refused.
+    allow_missing : bool
+        Publish although some blocks could not be computed: zeros stand for them, the manifest lists them.
 
     Returns
     -------
@@ -84,7 +97,7 @@ def save(
 
     Raises
     ------
-    RunError : the folder exists, or another run is writing to it
+    RunError : the folder exists; another run is writing to it, or has been stopped there; blocks failed
     StorageError : it cannot be written
     ParameterError, InputError : what is to be saved cannot be; nothing is written
 
@@ -98,24 +111,53 @@ def save(
     if not outputs and not tables:
         raise ParameterError("save: nothing to save: give image, images, labels or tables")
     check_target(final, overwrite)
-    with partial_folder(final) as partial:
-        live: dict[str, da.Array] = {}
+    graphs = {name: graph for name, table in tables.items() if (graph := table_graph(table)) is not None}
+    with tempfile.TemporaryDirectory(prefix="bigbia-") as folder:
+        documents = Path(folder) / final.name
         for output in outputs:
-            live |= output.image.live
-            output.create(partial)
-        riders = _riders(tables)
-        for _, _, graph in riders:
-            live |= graph.live
-        stages, riding = written_together(
-            outputs, [(name, k, p) for name, parts, _ in riders for k, p in enumerate(parts)]
-        )
-        execute(stages, scheduler=scheduler, live=live, progress=progress)
-        for name, table in tables.items():
-            _write_table(partial / "tables" / f"{name}.{table_format}", name, table, riding, scheduler, live, progress)
-        if pipeline is not None:
-            (partial / "pipeline.yaml").write_text(pipeline)
-        publish(partial, final, overwrite)
+            output.create(documents)
+        work = Work(outputs, {name: graph.parts for name, graph in graphs.items()})
+        parts = _parts(work, tables, table_format, pipeline)
+        how: dict[str, bool] = {"overwrite": overwrite, "restart": restart, "allow_missing": allow_missing}
+        with running(final, parts, resumable=not has_live(work.nodes), **how) as run:
+            run.hold(documents)
+            mine = work.moved(run)
+            live = {
+                **{k: v for o in outputs for k, v in o.image.live.items()},
+                **{k: v for g in graphs.values() for k, v in g.live.items()},
+            }
+            run.look(mine.every_stage())
+            execute(mine.stages, scheduler=scheduler, live=live, progress=progress, run=run)
+            written = [
+                _write_table(
+                    run, f"tables/{name}.{table_format}", name, table, mine, graphs, (scheduler, live, progress)
+                )
+                for name, table in tables.items()
+            ]
+            if pipeline is not None:
+                written.append(put_in(run.root, "pipeline.yaml", pipeline.encode()))
+            manifest = seal(run, outputs, mine.writers, written)
+            work.take_back(mine)
+            sign(run.root, manifest)
+            clear(run)
+            publish(run.root, final, overwrite)
     return final
+
+
+def _parts(work: Work, tables: Mapping[str, Any], table_format: str, pipeline: str | None) -> dict[str, Any]:
+    """What this run is: `run/fingerprint.py`."""
+    document = pipeline_file.loads(pipeline, "pipeline") if pipeline is not None else None
+    return {
+        "pipeline": document,
+        "input": inputs_of(work.nodes),
+        "output": {
+            **{output.place or "image": output.described() for output in work.outputs},
+            "tables": {name: tokenize(table) for name, table in tables.items()},
+            "table_format": table_format,
+            "blocks": [[list(map(max, stage.grid.chunks)), len(stage.grid)] for stage in work.writers],
+        },
+        "versions": versions(),
+    }
 
 
 # ---- what is saved -------------------------------------------------------------------------------------------------
@@ -166,98 +208,21 @@ def _checked_tables(tables: Mapping[str, Any], table_format: str) -> dict[str, A
     return dict(tables)
 
 
-def _riders(tables: Mapping[str, Any]) -> list[tuple[str, Sequence[Any], Any]]:
-    """The tables that a grouping makes: they are summarised in the pass that writes the labels."""
-    from bigbia.graph.table import table_graph
-
-    found: list[tuple[str, Sequence[Any], Any]] = []
-    for name, table in tables.items():
-        graph = table_graph(table)
-        if graph is not None:
-            found.append((name, graph.parts, graph))
-    return found
-
-
 def _write_table(
-    path: Path, name: str, table: Any, riding: Mapping[tuple[str, int], Rider], scheduler: Any, live: Any, progress: Any
-) -> None:
-    from bigbia.graph.table import Part, table_graph
+    run: Run, file: str, name: str, table: Any, work: Work, graphs: Mapping[str, Any], how: tuple[Any, Any, Any]
+) -> Written:
     from bigbia.io.tables import write_table
 
-    path.parent.mkdir(exist_ok=True)
-    graph = table_graph(table)
+    graph, path = graphs.get(name), run.root / file
     if graph is None:
         frames: Iterator[Any] = (
             iter([table]) if not hasattr(table, "partitions") else (p.compute() for p in table.partitions)
         )
         write_table(frames, path)
-        return
-    parts, done = [], {}
-    for k, part in enumerate(graph.parts):
-        rider = riding.get((name, k))
-        stage: Group = part.stage if rider is None else rider.stage
-        if rider is not None:
-            done[stage.token] = ["part"]
-        parts.append(Part(stage, part.frame, part.columns, part.where))
-    stages: list[Stage] = [p.stage for p in parts]
-    execute(stages, scheduler=scheduler, live=live, progress=progress, done_steps=done)
-    write_table((p.partition(i) for p in parts for i in range(p.stage.partitions)), path, metadata=graph.attributes)
-
-
-# ---- where it is saved ---------------------------------------------------------------------------------------------
-def check_target(final: Path, overwrite: bool) -> None:
-    if final.exists() and not overwrite:
-        raise RunError(f"{final}: exists; choose another place, or pass overwrite=True (--overwrite) to replace it")
-    if final.exists() and not (
-        (final / "zarr.json").exists() or (final / ".zgroup").exists() or not any(final.iterdir())
-    ):
-        raise RunError(f"{final}: exists and is no Zarr folder; it is not replaced: choose another place")
-    if not final.parent.is_dir():
-        raise StorageError(f"{final}: the folder {final.parent} does not exist: make it first")
-    if not os.access(final.parent, os.W_OK):
-        raise StorageError(f"{final}: the folder {final.parent} cannot be written to")
-
-
-@contextmanager
-def partial_folder(final: Path) -> Iterator[Path]:
-    """`<final>.partial`, made anew and held by a lock; gone if anything fails."""
-    partial = final.with_name(final.name + ".partial")
-    try:
-        partial.mkdir(exist_ok=True)
-        lock = open(partial / ".lock", "w")  # noqa: SIM115  held until the end
-    except OSError as error:
-        raise StorageError(f"{partial}: cannot be made: {error.strerror}") from None
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(f"{partial}: another run is writing here; wait for it, or choose another place") from None
-        try:
-            _empty(partial)
-            yield partial
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-    finally:
-        lock.close()
-
-
-def _empty(folder: Path) -> None:
-    for entry in folder.iterdir():
-        if entry.name != ".lock":
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-
-
-def publish(partial: Path, final: Path, overwrite: bool) -> None:
-    """Give the folder its name. What it replaces is moved aside first and removed last."""
-    (partial / ".lock").unlink(missing_ok=True)
-    old = None
-    if final.exists():
-        if not overwrite:
-            raise RunError(f"{final}: was made by another run meanwhile; nothing was replaced")
-        old = final.with_name(final.name + ".replaced")
-        shutil.rmtree(old, ignore_errors=True)
-        os.rename(final, old)
-    os.rename(partial, final)
-    if old is not None:
-        shutil.rmtree(old, ignore_errors=True)
+    else:
+        parts, done = work.table(name)
+        scheduler, live, progress = how
+        stages: list[Stage] = [p.stage for p in parts]
+        execute(stages, scheduler=scheduler, live=live, progress=progress, done_steps=done, run=run)
+        write_table((p.partition(i) for p in parts for i in range(p.stage.partitions)), path, metadata=graph.attributes)
+    return Written(file, path.stat().st_size, file_digest(run.root, file))

@@ -8,22 +8,26 @@ are made from the level below, block by block.
 from __future__ import annotations
 
 import math
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dask.base import tokenize
 
 from bigbia import hyperstack
-from bigbia.errors import ParameterError
-from bigbia.graph.boxes import Box, Grid, Index, slices
+from bigbia.errors import ParameterError, StorageError
+from bigbia.graph.boxes import Box, Grid, Index, shape_of, slices
 from bigbia.graph.group import Group
+from bigbia.graph.journal import Written, noting
 from bigbia.graph.lazy import Lazy, lazy
 from bigbia.graph.reading import read_together
 from bigbia.graph.regions import Blocks, Node
 from bigbia.graph.stages import Stage, stages_of
+from bigbia.io.places import Place
+from bigbia.io.zarr_source import Layout, find_node
 
 CHUNK = {1: 1 << 18, 2: 512, 3: 128}  # voxels an axis of space, by how many there are
 LEVEL_BLOCK = 1 << 22  # voxels read at once to make a coarser level
@@ -43,6 +47,8 @@ class Output:
     shards: tuple[int, ...] | None
     levels: int | None
     how: str
+    root: Path = Path()  # of the run
+    read_back: bool = False
     arrays: list[Any] = field(default_factory=list)
     factors: list[tuple[int, ...]] = field(default_factory=list)  # of each array to the full resolution
 
@@ -51,7 +57,7 @@ class Output:
         return np.dtype(np.uint8) if self.image.node.dtype == bool else self.image.node.dtype
 
     def create(self, folder: Path) -> None:
-        """Make the arrays and their metadata."""
+        """Make the arrays and their metadata; no voxels."""
         from bigbia.io.ome_zarr import create_group, create_image, level_shapes, register_label
 
         axes = tuple(map(str, self.array.dims))
@@ -86,6 +92,49 @@ class Output:
         if self.is_label:
             register_label(folder, self.place.split("/")[-1])
 
+    def placed(self, root: Path, read_back: bool) -> None:
+        """Have the arrays in the folder of a run, where their metadata are by now."""
+        import zarr
+
+        self.root, self.read_back = root, read_back
+        self.arrays = [zarr.open_array(root / name, mode="r+") for name in self.names()]
+
+    def names(self) -> list[str]:
+        """The folders of its arrays, in the output."""
+        return [f"{self.place}/{i}".lstrip("/") for i in range(len(self.arrays))]
+
+    def write_level(self, level: int, box: Box, data: np.ndarray) -> None:
+        from bigbia.io.ome_zarr import write_block
+
+        write_block(self.arrays[level], box, data, root=self.root, read_back=self.read_back)
+
+    @property
+    def identity(self) -> tuple:
+        """What is written, for the names of stages: two runs of one identity write the same bytes."""
+        return (
+            *(self.place, self.image.node.token, self.is_label, self.first_level, self.version),
+            *(self.chunks, self.shards, self.levels, self.how),
+        )
+
+    def described(self) -> dict[str, Any]:
+        """What is written, for people and for the fingerprint of a run."""
+        return {
+            "shape": list(self.array.shape),
+            "axes": "".join(map(str, self.array.dims)),
+            "dtype": str(self.dtype),
+            "voxel_size": hyperstack.voxel_size(self.array),
+            "unit": hyperstack.unit(self.array),
+            "channels": hyperstack.channels(self.array),
+            "labels": self.is_label,
+            "first_level": self.first_level,
+            "version": self.version,
+            "chunks": list(self.chunks),
+            "shards": None if self.shards is None else list(self.shards),
+            "levels": self.levels,
+            "downsampling": self.how,
+            "voxels": self.image.node.token,
+        }
+
     def unit(self) -> tuple[int, ...]:
         """The least block that fills whole files of the finest array, in voxels of the image."""
         return tuple(u * f for u, f in zip(write_unit(self.arrays[0]), self.factors[0]))
@@ -104,16 +153,24 @@ class Output:
 
     def write(self, box: Box, voxels: np.ndarray, count: int) -> None:
         """Write a block and what becomes of it in the first levels."""
-        from bigbia.io.ome_zarr import downsample, write_block
+        from bigbia.io.ome_zarr import downsample
 
         data = voxels.view(np.uint8) if voxels.dtype == bool else np.ascontiguousarray(voxels)
         before = (1,) * len(box)
-        for array, factors in zip(self.arrays[:count], self.factors):
+        for level, factors in enumerate(self.factors[:count]):
             step = tuple(f // g for f, g in zip(factors, before))
             if any(s > 1 for s in step):
                 data = downsample(data, step, self.how)
-            write_block(array, tuple((a // f, -(-b // f)) for (a, b), f in zip(box, factors)), data)
+            self.write_level(level, tuple((a // f, -(-b // f)) for (a, b), f in zip(box, factors)), data)
             before = factors
+
+
+def layout_at(folder: Path) -> Layout:
+    """How the array in a folder is cut into files."""
+    node = find_node(Place(folder))
+    if node is None:
+        raise StorageError(f"{folder}: its metadata is gone: run again")
+    return Layout.of(node)
 
 
 def write_unit(array: Any) -> tuple[int, ...]:
@@ -182,7 +239,9 @@ class Write(Stage):
             inputs += rider.stage.inputs
         block = tuple(c[0] for c in grid.chunks)
         self.counts = [o.made_at_once(block) for o in outputs]
-        super().__init__(f"write-{uuid.uuid4().hex}", inputs, grid)
+        self.publishes = frozenset(o.place for o in outputs)
+        what = [o.identity for o in outputs], [(r.stage.token, r.where) for r in self.riders]
+        super().__init__(f"write-{tokenize(*what)}", inputs, grid)
 
     def indices(self, step: str) -> Iterable[Index]:
         return self.grid.indices() if step == "write" else [()]
@@ -209,7 +268,9 @@ class Write(Stage):
         if step == "done":
             self.folder.finish()
             return
-        data = read_together(*self.reads(step, index), blocks)
+        self._write(index, read_together(*self.reads(step, index), blocks))
+
+    def _write(self, index: Index, data: list[np.ndarray]) -> None:
         box = self.grid.box(index)
         place = tuple(index[a] for a in self.space)
         at = len(self.outputs)
@@ -219,6 +280,13 @@ class Write(Stage):
             at += n
         for output, count in zip(self.outputs, self.counts):
             output.write(box, data.pop(0), count)
+
+    def write_missing(self, index: Index) -> tuple[Written, ...]:
+        """Zeros for a block that cannot be had; the files written."""
+        nodes, boxes = self.reads("write", index)
+        with noting() as files:
+            self._write(index, [np.zeros(shape_of(box), node.dtype) for node, box in zip(nodes, boxes)])
+        return tuple(files)
 
     def writes(self, step: str) -> float:
         return 0.0
@@ -233,15 +301,24 @@ class Level(Stage):
 
     def __init__(self, output: Output, level: int) -> None:
         self.output, self.level = output, level
-        self.source, self.target = output.arrays[level - 1], output.arrays[level]
+        self.publishes = frozenset({output.place})
         self.step_factors = tuple(f // g for f, g in zip(output.factors[level], output.factors[level - 1]))
         unit = tuple(u * f for u, f in zip(write_unit(self.target), self.step_factors))
+        shape = self.source.shape
         spatial = output.image.space
         block = [unit[a] if a in spatial else 1 for a in range(len(unit))]
         for axis in spatial:
-            while math.prod(block) * 2 <= LEVEL_BLOCK and block[axis] < self.source.shape[axis]:
+            while math.prod(block) * 2 <= LEVEL_BLOCK and block[axis] < shape[axis]:
                 block[axis] *= 2
-        super().__init__(f"level-{uuid.uuid4().hex}", [], Grid.regular(self.source.shape, block))
+        super().__init__(f"level-{tokenize(output.identity, level)}", [], Grid.regular(shape, block))
+
+    @property
+    def source(self) -> Any:
+        return self.output.arrays[self.level - 1]
+
+    @property
+    def target(self) -> Any:
+        return self.output.arrays[self.level]
 
     def indices(self, step: str) -> Iterable[Index]:
         return self.grid.indices() if step == "level" else [()]
@@ -250,14 +327,27 @@ class Level(Stage):
         return [] if step == "level" else [("level", i) for i in self.grid.indices()]
 
     def run(self, step: str, index: Index, blocks: Blocks | None = None) -> None:
-        from bigbia.io.ome_zarr import downsample, write_block
+        from bigbia.io.ome_zarr import downsample
 
         if step == "done":
             self.folder.finish()
             return
         box = self.grid.box(index)
-        data = downsample(np.asarray(self.source[slices(box)]), self.step_factors, self.output.how)
-        write_block(self.target, tuple((a // f, -(-b // f)) for (a, b), f in zip(box, self.step_factors)), data)
+        data = downsample(self._read(box), self.step_factors, self.output.how)
+        self.output.write_level(
+            self.level, tuple((a // f, -(-b // f)) for (a, b), f in zip(box, self.step_factors)), data
+        )
+
+    def _read(self, box: Box) -> np.ndarray:
+        """Voxels of the level below; zarr would read a file that is gone as zeros."""
+        folder = self.output.root / self.output.names()[self.level - 1]
+        layout = layout_at(folder)
+        for index in product(*(range(a // u, -(-b // u)) for (a, b), u in zip(box, layout.unit))):
+            if not (folder / layout.key(index)).exists():
+                raise StorageError(
+                    f"{folder / layout.key(index)}: is gone since this run wrote it; run again to write it again"
+                )
+        return np.asarray(self.source[slices(box)])
 
 
 def written_together(

@@ -1,0 +1,363 @@
+"""The run contract: nothing is published before it is whole, and nothing that is done is done again.
+
+    <output>.partial/            renamed to <output> when the last block is there
+      labels/nuclei/0/c/...      voxels, each file whole or absent
+      _bigbia/run.json           what this run is (run/fingerprint.py), and the times it was worked on
+      _bigbia/lock               who leads it (run/partial.py)
+      _bigbia/ledger/            what is done (run/ledger.py)
+      _bigbia/held/              the metadata of its groups, put in place last: until then nothing opens as an image
+      _bigbia/scratch/           what its stages leave behind, removed when it is published
+      _bigbia/manifest.json      after publishing: how many files, one hash for all of them, and what is missing
+
+A run that was stopped, whatever stopped it, is gone on with: `begin` says which tasks of a step are done, by their lines
+in the ledger and the files they wrote; all else is done again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bigbia import config
+from bigbia.errors import RunError, StorageError
+from bigbia.graph import scratch
+from bigbia.graph.boxes import Index, volume, whole
+from bigbia.graph.journal import Written
+from bigbia.graph.stages import Stage, stages_of
+from bigbia.io.durable import TEMPORARY, intact, replace, storage_errors
+from bigbia.run.fingerprint import differences, fingerprint, told
+from bigbia.run.ledger import FOLDER, Entry, Lines, checked, ledger_folder, read_json, stage_name, write_json
+from bigbia.run.partial import check_target, holder_of, led, partial_of
+from bigbia.run.tasks import Failure, worker
+
+FORMAT = 1
+
+
+@dataclass
+class Worked:
+    """One step of one stage in this session, for the report."""
+
+    stage: str
+    token: str
+    step: str
+    title: str
+    numblocks: tuple[int, ...]
+    block: tuple[int, ...]
+    voxels: int
+    by_block: bool
+    began: float
+    skipped: int = 0
+    done: int = 0
+    retries: int = 0
+    peak: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Run:
+    """A run to one output, led by this process. See `running`."""
+
+    root: Path
+    final: Path
+    parts: dict[str, Any]
+    allow_missing: bool = False
+    record: dict[str, Any] = field(default_factory=dict)
+    worked: list[Worked] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    missing: list[dict] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.full = config.integrity() == "full"
+        self._lines: dict[tuple[str, str], Lines] = {}
+        self._suspect: set[str] = set()  # stages that were found damaged: what was made of them is made again
+        self._tainted: set[str] = set()  # places of images of which a block was found damaged
+
+    @property
+    def home(self) -> Path:
+        """Where its stages leave what they find: in its own folder, or in the scratch folder that was set."""
+        if config.get("scratch") == "auto":
+            return self.root / FOLDER / "scratch"
+        return config.scratch_folder() / f"run-{self.record['id']}"
+
+    # ---- what the executor asks
+    def settle(self, stage: Stage) -> Stage:
+        """Let a stage that belongs to this run alone leave what it finds in the run's folder."""
+        stage._owner = scratch.Owner(self.home / stage.token, sums=True)
+        return stage
+
+    def look(self, stages: Iterable[Stage]) -> None:
+        """Look at what an earlier session left of the stages, each given after those it needs."""
+        for stage in stages:
+            self._look(stage)
+
+    def _look(self, stage: Stage) -> None:
+        """What is damaged is forgotten."""
+        if stage.folder.path.parent != self.home:
+            return
+        if any(s.token in self._suspect for s in stages_of(stage.inputs)):
+            self.forget(stage)
+            return
+        listing = self._listing(stage)
+        if listing.exists():
+            names = listing.read_text().splitlines()
+        elif stage.complete or stage.replaces:
+            names = list(stage.folder.records())
+        else:
+            return
+        if all(fine for _, fine in checked(names, stage.folder.intact)):
+            if stage.complete and not listing.exists():
+                self.finished(stage)
+            if stage.complete and not self._files_intact(stage):
+                stage.folder.file("done").unlink()  # only some of its blocks are done again
+        else:
+            self.forget(stage)
+
+    def _files_intact(self, stage: Stage) -> bool:
+        """Whether the files that a stage wrote to the output are still what they were, and so what they were made of."""
+        if self._of_damaged(stage):
+            return False
+        steps = [s for s in stage.steps if s in stage.block_steps]
+        entries = (e for s in steps for e in self.lines(stage, s).entries())
+        return all(fine for _, fine in checked(entries, self._good))
+
+    def _of_damaged(self, stage: Stage) -> bool:
+        """Whether it makes a coarser image of one that was damaged."""
+        return stage.kind == "pyramid" and bool(stage.publishes & self._tainted)
+
+    def forget(self, stage: Stage) -> None:
+        """Do a stage again, and all that was made of it."""
+        self._suspect.add(stage.token)
+        shutil.rmtree(stage.folder.path, ignore_errors=True)
+        name = stage_name(stage.kind, stage.token)
+        for path in ledger_folder(self.root).glob(f"{name}.*"):
+            path.unlink()
+        for key in [k for k in self._lines if k[0] == stage.token]:
+            self._lines.pop(key).close()
+
+    def begin(self, stage: Stage, step: str) -> Callable[[Index], bool] | None:
+        """Which tasks of a step are done; None if there is nothing to know."""
+        by_block = step in stage.block_steps
+        block = tuple(max(c, default=0) for c in stage.grid.chunks)
+        voxels = volume(whole(stage.grid.shape))
+        self.worked.append(
+            Worked(
+                stage.kind, stage.token, step, stage.title(step) if by_block else step, stage.grid.numblocks, block, voxels, by_block, time.time()
+            )
+        )  # fmt: skip
+        if stage.folder.path.parent != self.home:
+            return None
+        if self._of_damaged(stage):
+            self.forget(stage)
+        lines = self.lines(stage, step)
+        done, damaged = lines.done(self._there if stage.replaces else self._good)
+        if damaged and stage.replaces:
+            self.forget(stage)
+            return None
+        if damaged:
+            self._tainted |= stage.publishes
+        self.worked[-1].skipped = int(done.sum())
+        if not done.any():
+            return None
+        return lambda index: bool(done[lines.place(index)])
+
+    def done(self, stage: Stage, step: str, entry: Entry) -> None:
+        now = self.worked[-1]
+        now.done, now.retries, now.peak = now.done + 1, now.retries + entry.attempts - 1, max(now.peak, entry.peak)
+        if entry.missing:
+            self.missing.append({"stage": stage.kind, "block": list(entry.block), "error": entry.missing})
+        if stage.folder.path.parent == self.home:
+            self.lines(stage, step).add(entry)
+
+    def replaced(self, stage: Stage, step: str, failure: Failure) -> Entry | None:
+        """What stands for a block that was given up, if the run may do without."""
+        if not self.allow_missing or failure.why == "full" or not hasattr(stage, "write_missing"):
+            return None
+        files = stage.write_missing(failure.block)
+        return Entry(failure.block, files, 0.0, failure.attempts, worker(), 0, time.time(), str(failure.error))
+
+    def end(self, stage: Stage, step: str, failures: Sequence[Failure] = ()) -> None:
+        self.worked[-1].seconds = time.time() - self.worked[-1].began
+        self.failures += failures
+        if (lines := self._lines.get((stage.token, step))) is not None:
+            lines.close()
+
+    def finished(self, stage: Stage) -> None:
+        """Note what a stage that is done has left, by which it is recognised."""
+        if stage.folder.path.parent == self.home and stage.complete:
+            text = "".join(f"{name}\n" for name in sorted(stage.folder.records()))
+            with storage_errors(self._listing(stage)):
+                replace(self._listing(stage), text.encode())
+
+    # ---- files
+    def _listing(self, stage: Stage) -> Path:
+        return ledger_folder(self.root) / f"{stage_name(stage.kind, stage.token)}.records"
+
+    def lines(self, stage: Stage, step: str) -> Lines:
+        key = stage.token, step
+        if key not in self._lines:
+            if step in stage.block_steps:
+                shape: Sequence[int] = stage.grid.numblocks
+            else:
+                known = np.array(list(stage.indices(step)), np.int64)
+                shape = (known.max(axis=0) + 1).tolist() if known.size else () if len(known) else (0,)
+            path = ledger_folder(self.root) / f"{stage_name(stage.kind, stage.token)}.{step}.jsonl"
+            self._lines[key] = Lines(path, shape)
+        return self._lines[key]
+
+    def _good(self, entry: Entry) -> bool:
+        return all(self._is_intact(file) for file in entry.files)
+
+    def _is_intact(self, file: Written) -> bool:
+        if not file.name.startswith(scratch.PREFIX):
+            return intact(self.root, file)
+        token, _, name = file.name.removeprefix(scratch.PREFIX).partition("/")
+        return scratch.Folder(self.home / token, sums=True).intact(name)
+
+    def _there(self, entry: Entry) -> bool:
+        names = (file.name.removeprefix(scratch.PREFIX) for file in entry.files)
+        return all((self.home / name).exists() for name in names)
+
+    # ---- metadata
+    def hold(self, documents: Path) -> None:
+        """Put the metadata of the output in its place: of arrays at once, of groups when the run is published."""
+        for path in sorted(p for p in documents.rglob("*") if p.is_file()):
+            name = path.relative_to(documents)
+            is_array = (path.parent / ".zarray").exists() or b'"node_type": "array"' in path.read_bytes()
+            target = self.root / name if is_array else self.root / FOLDER / "held" / name
+            with storage_errors(target):
+                replace(target, path.read_bytes())
+
+    def release(self) -> list[Written]:
+        """Put the metadata of groups in its place."""
+        held, found = self.root / FOLDER / "held", []
+        for path in sorted(p for p in held.rglob("*") if p.is_file()):
+            found.append(put_in(self.root, str(path.relative_to(held)), path.read_bytes()))
+        return found
+
+
+def put_in(root: Path, name: str, data: bytes) -> Written:
+    """A small file of the output."""
+    from bigbia.io.durable import put
+
+    return Written(name, len(data), put(root, name, data))
+
+
+@contextmanager
+def running(
+    final: Path, parts: Mapping[str, Any], *, overwrite: bool, restart: bool, resumable: bool, allow_missing: bool
+) -> Iterator[Run]:
+    """Lead the run to an output: a new one, or the one that was stopped there, if it is the same.
+
+    RunError if another process leads it, or if what was stopped there is another run.
+    """
+    check_target(final, overwrite)
+    root = partial_of(final)
+    parts = dict(parts)
+    known = _stopped(root, parts, restart, resumable)
+    with led(root):
+        if known is None:
+            _empty(root)
+        _sweep(root)
+        run = Run(root, final, parts, allow_missing, known or _new(parts, resumable))
+        run.record["sessions"].append(_session())
+        write_json(root / FOLDER / "run.json", run.record)
+        try:
+            yield run
+        except BaseException as error:
+            _stop(run, error)
+            raise
+
+
+def _new(parts: Mapping[str, Any], resumable: bool) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "id": uuid.uuid4().hex,
+        "fingerprint": fingerprint(parts),
+        "resumable": resumable,
+        "parts": parts,
+        "sessions": [],
+    }
+
+
+def _session() -> dict[str, Any]:
+    import socket
+
+    return {
+        "began": time.time(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "threads": config.threads(),
+        "memory": config.memory(),
+        "integrity": config.integrity(),
+    }
+
+
+def _stopped(root: Path, parts: Mapping[str, Any], restart: bool, resumable: bool) -> dict[str, Any] | None:
+    """The record of the run that was stopped at a place, if it is to be gone on with; None for a new one."""
+    if holder_of(root) is not None:
+        return None  # `led` says who it is
+    try:
+        known = read_json(root / FOLDER / "run.json")
+    except StorageError:
+        known = None
+    if known is None or restart or known.get("format") != FORMAT:
+        return None
+    if known["fingerprint"] == fingerprint(parts):
+        return known
+    if not (resumable and known["resumable"]):
+        return None  # made of arrays that no other process can recognise
+    raise RunError(
+        f"{root}: holds another run that was stopped ({told(differences(known['parts'], parts))}); finish that one, or "
+        "pass restart=True (--restart) to throw away what it has done"
+    )
+
+
+def _stop(run: Run, error: BaseException) -> None:
+    """The end of a session that did not publish: what is done stays, and nothing at all if nothing is."""
+    with suppress(OSError):
+        run.record["sessions"][-1] |= {"ended": time.time(), "error": f"{type(error).__name__}: {error}"}
+        for lines in run._lines.values():
+            lines.close()
+        if any(p.stat().st_size for p in ledger_folder(run.root).glob("*.jsonl")):
+            write_json(run.root / FOLDER / "run.json", run.record)
+        else:
+            shutil.rmtree(run.home, ignore_errors=True)
+            shutil.rmtree(run.root, ignore_errors=True)
+
+
+def _empty(root: Path) -> None:
+    """Throw away a run, but for its lock."""
+    old = read_id(root)
+    if old:
+        shutil.rmtree(config.scratch_folder() / f"run-{old}", ignore_errors=True)
+    for entry in root.iterdir():
+        if entry.name != FOLDER:
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    for entry in (root / FOLDER).iterdir():
+        if entry.name != "lock":
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
+def read_id(root: Path) -> str:
+    try:
+        return str((read_json(root / FOLDER / "run.json") or {}).get("id", ""))
+    except (StorageError, AttributeError):
+        return ""
+
+
+def _sweep(root: Path) -> None:
+    """Remove what killed tasks were writing."""
+    for place, _, files in os.walk(root):
+        for name in files:
+            if name.endswith(TEMPORARY):
+                with suppress(OSError):
+                    os.unlink(os.path.join(place, name))

@@ -1,0 +1,103 @@
+"""What a run is, part by part, and which parts of two runs differ.
+
+    pipeline  the steps with their parameters, where a pipeline file made them
+    input     the images that are read, each with a hash of what is in it
+    output    what is written: the place, the layout, and a hash of how every voxel of it is made
+    versions  bigbia and the libraries whose arithmetic shows in the result
+
+Two runs with equal parts write the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from bigbia.graph.reading import consumers_first
+from bigbia.graph.regions import Live, Node, Store
+from bigbia.graph.stages import stages_of
+
+LIBRARIES = ("numpy", "scipy", "scikit-image", "numba", "zarr", "numcodecs", "pyarrow")
+SHOWN = 4  # differences named in a message
+
+
+def versions() -> dict[str, str]:
+    """bigbia, Python and the libraries that compute or encode."""
+    found = {"bigbia": _version("bigbia"), "python": ".".join(platform.python_version_tuple()[:2])}
+    return found | {name: _version(name) for name in LIBRARIES}
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def every_node(nodes: Iterable[Node]) -> Iterator[Node]:
+    """All nodes below some, also those that their stages read."""
+    nodes = list(nodes)
+    seen: set[str] = set()
+    for several in [nodes, *(stage.inputs for stage in stages_of(nodes))]:
+        for node in consumers_first(*several):
+            if node.token not in seen:
+                seen.add(node.token)
+                yield node
+
+
+def inputs_of(nodes: Iterable[Node]) -> dict[str, str]:
+    """The sources below some nodes: their names, and a hash of what is in them."""
+    found: dict[str, str] = {}
+    for node in every_node(nodes):
+        if isinstance(node, Store):
+            name, again = str(getattr(node.source, "place", None) or type(node.source).__name__), 1
+            while f"{name} {again}".removesuffix(" 1") in found:
+                again += 1
+            found[f"{name} {again}".removesuffix(" 1")] = str(node.source.token)
+    return found
+
+
+def has_live(nodes: Iterable[Node]) -> bool:
+    """Whether blocks of other Dask arrays are read: those have no name that another process would know."""
+    return any(isinstance(node, Live) for node in every_node(nodes))
+
+
+def fingerprint(parts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The parts in which two runs differ, a text each: "pipeline.steps.smooth.sigma: 1 -> 2"."""
+    before, after = dict(_flat(old)), dict(_flat(new))
+    found = []
+    for key in sorted({*before, *after}):
+        if before.get(key) != after.get(key):
+            is_hash = key.endswith(".voxels") or key.startswith(("input.", "output.tables."))
+            found.append(f"{key} changed" if is_hash else f"{key}: {_short(before, key)} -> {_short(after, key)}")
+    # How a voxel is made differs whenever the pipeline or the input does: then that is the thing to say.
+    causes = [text for text in found if text.startswith(("pipeline.", "input.", "versions."))]
+    return [t for t in found if not (causes and (".voxels" in t or t.startswith("output.tables.")))]
+
+
+def told(differing: list[str]) -> str:
+    more = len(differing) - SHOWN
+    return "; ".join(differing[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _short(values: Mapping[str, Any], key: str) -> str:
+    if key not in values:
+        return "not there"
+    text = str(values[key])
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from _flat(one, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, json.dumps(value, default=str)

@@ -1,0 +1,175 @@
+"""The end of a run: every file of the output is there and known, then the manifest, then the name.
+
+_bigbia/manifest.json   format, fingerprint, root (one hash for all files), counts, metadata files, what is missing
+_bigbia/ledger/         a line a block, for the steps that wrote voxels: the files with their hashes
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bigbia.errors import RunError
+from bigbia.graph.journal import Written
+from bigbia.graph.scratch import PREFIX
+from bigbia.graph.stages import Stage
+from bigbia.io.durable import intact, storage_errors
+from bigbia.io.zarr_source import Layout
+from bigbia.run.contract import FORMAT, Run
+from bigbia.run.ledger import FOLDER, Entry, Lines, checked, entries_at, ledger_folder, root_of, write_json
+from bigbia.run.writing import Output, layout_at
+
+MANIFEST = f"{FOLDER}/manifest.json"
+
+
+def seal(run: Run, outputs: Sequence[Output], stages: Sequence[Stage], others: Sequence[Written]) -> dict[str, Any]:
+    """Check that the output is whole, put its metadata in place and write the manifest, which is returned.
+
+    stages : those that wrote voxels
+    others : files beside the voxels: tables, the pipeline
+    """
+    have = {name: _Files(layout_at(run.root / name)) for output in outputs for name in output.names()}
+    kept: list[str] = []
+    for stage in stages:
+        for step in stage.steps:
+            if step in stage.block_steps:
+                lines = run.lines(stage, step)
+                _compact(lines)
+                kept.append(lines.path.name)
+    for entry, fine in checked(_entries(run.root, kept), lambda entry: _is_there(run, entry)):
+        if fine:
+            for file in entry.files:
+                _find(have, file.name)
+    lacking = [f"{name}/{key}" for name, files in have.items() for key in files.lacking()]
+    if lacking:
+        raise RunError(
+            f"{run.root}: {len(lacking)} files are missing or damaged, first {lacking[0]}; nothing was published: run "
+            "again to write them again"
+        )
+    metadata = [*run.release(), *_array_documents(run.root, have)]
+    found = {
+        "format": FORMAT,
+        "fingerprint": run.record["fingerprint"],
+        "run": run.record["id"],
+        "root": root_of(_every(run.root, kept, others)),
+        "files": sum(files.count for files in have.values()) + len(others),
+        "bytes": sum(file.nbytes for file in _every(run.root, kept, others)),
+        "arrays": {name: files.count for name, files in have.items()},
+        "ledger": sorted(kept),
+        "others": [list(file) for file in others],
+        "metadata": [list(file) for file in metadata],
+        "missing": run.missing,
+        "made": time.time(),
+    }
+    for path in ledger_folder(run.root).glob("*"):
+        if path.name not in kept:
+            path.unlink()
+    return found
+
+
+def sign(root: Path, manifest: Mapping[str, Any], more: Iterable[Written] = ()) -> None:
+    """Write the manifest, with the files about the run that came after it was made."""
+    write_json(root / MANIFEST, {**manifest, "metadata": [*manifest["metadata"], *map(list, more)]})
+
+
+def clear(run: Run) -> None:
+    """Remove what only a run under way needs."""
+    for folder in (run.home, run.root / FOLDER / "held"):
+        shutil.rmtree(folder, ignore_errors=True)
+    (run.root / FOLDER / "lock").unlink(missing_ok=True)
+
+
+def _compact(lines: Lines) -> None:
+    """One line a block, in the order of the blocks, without what the stages left in scratch."""
+    lines.close()
+    temporary = lines.path.with_name(lines.path.name + ".new.tmp")
+    with storage_errors(lines.path):
+        with open(temporary, "wb") as file:
+            for entry in lines.entries():
+                files = tuple(f for f in entry.files if not f.name.startswith(PREFIX))
+                file.write(Entry(**{**entry.__dict__, "files": files}).line())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, lines.path)
+
+
+def _entries(root: Path, ledgers: Iterable[str]) -> Iterator[Entry]:
+    for name in ledgers:
+        for _, entry in entries_at(ledger_folder(root) / name):
+            yield entry
+
+
+def _every(root: Path, ledgers: Iterable[str], others: Iterable[Written]) -> Iterator[Written]:
+    for entry in _entries(root, ledgers):
+        yield from entry.files
+    yield from others
+
+
+def _is_there(run: Run, entry: Entry) -> bool:
+    """A look at the names and sizes; with full integrity at the bytes."""
+    if run.full:
+        return all(intact(run.root, file) for file in entry.files)
+    try:
+        return all(os.stat(run.root / file.name).st_size == file.nbytes for file in entry.files)
+    except OSError:
+        return False
+
+
+class _Files:
+    """Which files of an array there are: a byte a file."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.seen = np.zeros(layout.grid, bool)
+        self.count = int(self.seen.size)
+
+    def add(self, key: str) -> None:
+        if self.layout.is_key(key):
+            self.seen[tuple(map(int, key[len(self.layout.prefix) :].split(self.layout.separator)))] = True
+
+    def lacking(self) -> Iterator[str]:
+        for index in zip(*np.nonzero(~self.seen)):
+            yield self.layout.key(tuple(map(int, index)))
+
+
+def _find(have: Mapping[str, _Files], name: str) -> None:
+    """Note a file of one of the arrays."""
+    head = name
+    while "/" in head:
+        head = head.rpartition("/")[0]
+        if head in have:
+            have[head].add(name[len(head) + 1 :])
+            return
+
+
+def _array_documents(root: Path, arrays: Iterable[str]) -> Iterator[Written]:
+    from bigbia.graph.journal import digest
+
+    for array in arrays:
+        for document in ("zarr.json", ".zarray", ".zattrs"):
+            path = root / array / document
+            if path.exists():
+                data = path.read_bytes()
+                yield Written(f"{array}/{document}", len(data), digest(f"{array}/{document}", [data]))
+
+
+def read_manifest(root: Path) -> dict[str, Any] | None:
+    """The manifest of an output; None where bigbia did not write it under its run contract."""
+    try:
+        found = json.loads((root / MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, RecursionError, OSError) as error:
+        raise RunError(f"{root / MANIFEST}: is damaged: {error}; run the pipeline again") from None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise RunError(
+            f"{root / MANIFEST}: is of format {found.get('format') if isinstance(found, dict) else '?'}, this bigbia reads {FORMAT}"
+        )
+    return found
