@@ -33,10 +33,14 @@ _PUBLIC = {
     "metrics": "bigbia.metrics",
     "morphology": "bigbia.morphology",
     "open": "bigbia.io.opening:open",
+    "repair": "bigbia.run.again:repair",
+    "rerun": "bigbia.run.again:rerun",
     "restoration": "bigbia.restoration",
     "save": "bigbia.run.save:save",
     "segmentation": "bigbia.segmentation",
+    "status": "bigbia.run.state:status",
     "transform": "bigbia.transform",
+    "verify": "bigbia.run.verify:verify",
     "window": "bigbia.graph.window:window",
 }
 __all__ = sorted([*_PUBLIC, "__version__"])
@@ -59,8 +63,11 @@ if TYPE_CHECKING:  # so that editors and type checkers know the names
     )
     from bigbia.graph.window import window  # noqa: F401
     from bigbia.io.opening import open  # noqa: F401
+    from bigbia.run.again import repair, rerun  # noqa: F401
     from bigbia.run.explain import explain  # noqa: F401
     from bigbia.run.save import save  # noqa: F401
+    from bigbia.run.state import status  # noqa: F401
+    from bigbia.run.verify import verify  # noqa: F401
 
 
 def __getattr__(name: str) -> Any:

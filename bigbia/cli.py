@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from bigbia import cli_show
+from bigbia import cli_runs, cli_show
 from bigbia.errors import BigbiaError, BigbiaWarning, ParameterError
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -133,6 +133,11 @@ def input_options(command: Callable) -> Callable:
             click.option("--channels", metavar="NAME,...", help="Channels to read, by name or number from 0."),
             click.option("--region", metavar="z=0:64,y=0:512", help="A part of the image, in voxels; c=0 takes one."),
             click.option("--block", metavar="N or Z,Y,X", default="auto", show_default=True, help="Voxels a block."),
+            click.option(
+                "--on-missing",
+                type=click.Choice(["fill", "error"]),
+                help="An absent chunk is its fill value, or an error. By default an error in what bigbia wrote.",
+            ),
             click.option("--memory", metavar="SIZE", help='Memory that may be used: "2 GiB".'),
             click.option("--threads", type=click.IntRange(min=1), help="Blocks worked on at once."),
             debug_option,
@@ -167,13 +172,16 @@ def main() -> None:
 @click.option(
     "--scheduler", default="threads", show_default=True, metavar="NAME", help="threads, processes or tcp://HOST:PORT."
 )
-@click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists; what is the same is taken over.")
+@click.option("--restart", is_flag=True, help="Throw away what a run that was stopped there has done.")
+@click.option("--allow-missing", is_flag=True, help="Publish with zeros where blocks failed.")
+@click.option("--integrity", type=click.Choice(["hash", "full"]), help="full: read back every file as well.")
+@click.option("--keep", type=click.Choice(["auto", "all", "none"]), help="Which intermediate results to keep.")
+@click.option("--insecure", is_flag=True, help="Allow a tcp:// scheduler elsewhere on the network.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no summary.")
 @click.option("--verbose", "-v", is_flag=True, help="A line for each finished stage where there is no terminal.")
 @input_options
-def run(
-    pipeline: str, image: str, output: str, scheduler: str, overwrite: bool, quiet: bool, verbose: bool, **options: Any
-) -> None:
+def run(pipeline: str, image: str, output: str, quiet: bool, verbose: bool, **options: Any) -> None:
     """Run PIPELINE on the image INPUT and write OUTPUT.
 
     OUTPUT is one OME-Zarr folder that napari and Fiji open: an image at its root, labels/NAME, images/NAME,
@@ -200,6 +208,8 @@ def run(
         labels: {nuclei: nuclei}
         tables: {nuclei: table}
 
+    A run that was stopped, by whatever, goes on where it was when the same command is typed again.
+
     Exit codes: 0 done, 2 pipeline or option, 3 input, 4 run stopped, 5 disk, 6 package missing, 130 interrupted.
     """
     import bigbia
@@ -207,11 +217,19 @@ def run(
 
     start = time.perf_counter()
     with _settings(options):
+        options["block"] = _block_of_stopped(output, options)
         plan, results = _build(pipeline, image, options)
         outputs = plan.outputs(results)
         _keep_input(image, output)
         with progress(quiet=quiet, verbose=verbose) as shown:
-            bigbia.save(output, **outputs, overwrite=overwrite, scheduler=scheduler, progress=shown, pipeline=plan.text)
+            bigbia.save(
+                output,
+                **outputs,
+                **{k: options[k] for k in ("overwrite", "restart", "allow_missing", "scheduler")},
+                progress=shown,
+                pipeline=plan.text,
+                origin=_origin(image, results["input"], options),
+            )
     if not quiet:
         click.echo(cli_show.written(output, outputs, time.perf_counter() - start))
 
@@ -348,21 +366,44 @@ def demo(folder: str, overwrite: bool, quiet: bool) -> None:
 # ---- shared by the commands ----------------------------------------------------------------------------------------
 
 
+def _origin(path: str, image: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Where the input is and how it was opened: the block too, which is chosen by the memory of this moment."""
+    from bigbia.run.inputs import OPENING
+
+    place = path if "://" in path else str(Path(path).resolve())
+    return {"input": place, "options": {**{k: options[k] for k in OPENING}, "block": image.encoding["block"]}}
+
+
+def _block_of_stopped(output: str, options: dict[str, Any]) -> str:
+    """The block of the run that was stopped at the output, where none is asked for: another would be another run."""
+    from bigbia.run.ledger import FOLDER, read_json
+    from bigbia.run.partial import partial_of
+
+    if options["block"] != "auto" or options["restart"] or "://" in output:
+        return options["block"]
+    try:
+        record = read_json(partial_of(Path(output)) / FOLDER / "run.json") or {}
+    except BigbiaError:
+        return options["block"]
+    return ((record.get("origin") or {}).get("options") or {}).get("block", options["block"])
+
+
 def _build(pipeline: str, path: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The checked pipeline and its lazy steps on the input; a bad pipeline is refused before the image is touched."""
-    from bigbia import cli_arguments as arguments
+    from bigbia.run.inputs import OPENING, open_input
     from bigbia.run.pipeline import Pipeline
 
     plan = Pipeline.load(pipeline).override(options["settings"])
-    return plan, plan.build(arguments.open_input(path, **{k: options[k] for k in arguments.OPENING}))
+    return plan, plan.build(open_input(path, **{k: options[k] for k in OPENING}))
 
 
 @contextmanager
 def _settings(options: dict[str, Any]) -> Any:
-    """The command's --memory and --threads as settings of bigbia, while it works."""
+    """The command's --memory, --threads and their like as settings of bigbia, while it works."""
     import dask
 
-    given = {f"bigbia.{key}": options.get(key) for key in ("memory", "threads") if options.get(key) is not None}
+    names = ("memory", "threads", "integrity", "keep", "insecure")
+    given = {f"bigbia.{key}": options[key] for key in names if options.get(key)}
     with dask.config.set(given):
         if "bigbia.memory" in given:
             from bigbia import config
@@ -380,6 +421,10 @@ def _keep_input(path: str, output: str) -> None:
         inside = there == here or there in here.parents
     if inside:
         raise ParameterError(f"-o {output}: is the input or holds it: choose another place")
+
+
+for _command in cli_runs.COMMANDS:
+    main.add_command(_command)
 
 
 if __name__ == "__main__":

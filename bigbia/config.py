@@ -10,7 +10,8 @@ them.
 | scratch | "auto" | folder for what stages leave behind; on a cluster it must be one that all workers share |
 | block | "auto" | voxels per axis of a compute block |
 | cache | 0.2 | share of the memory that decoded input chunks may take |
-| integrity | "hash" | of what a run writes: "hash" keeps a hash of each file, taken from the bytes in memory; "full" also reads each file back, and all of them again before publishing |
+| integrity | "hash" | "hash" keeps a hash of each file that a run writes; "full" also reads all of them back, twice |
+| keep | "auto" | what a run's stages found, kept beside its output for the next one: "auto" (up to a tenth), "all", "none" |
 | insecure | false | let a run use a scheduler elsewhere on the network that has no TLS |
 | follow_links | false | read through symbolic links that lead out of a Zarr store (git-annex, linked folders) |
 """
@@ -37,6 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "block": "auto",
     "cache": 0.2,
     "integrity": "hash",
+    "keep": "auto",
     "insecure": False,
     "follow_links": False,
 }
@@ -122,6 +124,14 @@ def integrity() -> str:
     value = get("integrity")
     if value not in ("hash", "full"):
         raise ParameterError(f'bigbia.integrity={value!r}: "hash" or "full"')
+    return value
+
+
+def keep() -> str:
+    """What is kept of a run's stages."""
+    value = get("keep")
+    if value not in ("auto", "all", "none"):
+        raise ParameterError(f'bigbia.keep={value!r}: "auto", "all" or "none"')
     return value
 
 

@@ -21,7 +21,7 @@ import yaml
 from click.testing import CliRunner
 
 import bigbia
-from bigbia import cli, cli_arguments, cli_show, demo
+from bigbia import cli, cli_show, demo
 from bigbia.errors import (
     BigbiaWarning,
     BlockError,
@@ -32,7 +32,7 @@ from bigbia.errors import (
     StorageError,
 )
 from bigbia.hyperstack import hyperstack
-from bigbia.run import operators
+from bigbia.run import inputs, operators
 from bigbia.run.pipeline import Pipeline
 from bigbia.run.progress import Bars, Lines, progress, speed
 
@@ -332,7 +332,7 @@ def test_synth_refused(calls, args, message):
 
 def test_regions():
     image = hyperstack(np.zeros((2, 3, 4, 5)), "czyx", channels=["a", "b"])
-    assert cli_arguments.cut(image, "c=1, z=1:, x=:3").shape == (2, 4, 3)
+    assert inputs.cut(image, "c=1, z=1:, x=:3").shape == (2, 4, 3)
 
 
 # ---- progress --------------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run": {"run", "io", "graph"} | BASE,
     **{package: OPERATORS | {"graph", "kernels"} | BASE for package in OPERATORS},
 }
-TOP = {"__init__", "cli", "cli_arguments", "cli_show", "demo"}
+TOP = {"__init__", "cli", "cli_arguments", "cli_runs", "cli_show", "demo"}
 
 USE_DASK = {"graph", "io", "run", "hyperstack"}
 USE_DASK_CONFIG = {"config", "cli"}  # dask.config, and nothing else of Dask

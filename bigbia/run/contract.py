@@ -33,7 +33,7 @@ from bigbia.graph import scratch
 from bigbia.graph.boxes import Index, volume, whole
 from bigbia.graph.journal import Written
 from bigbia.graph.stages import Stage, stages_of
-from bigbia.io.durable import TEMPORARY, intact, replace, storage_errors
+from bigbia.io.durable import TEMPORARY, file_digest, intact, put, replace, storage_errors
 from bigbia.run.fingerprint import differences, fingerprint, told
 from bigbia.run.ledger import FOLDER, Entry, Lines, checked, ledger_folder, read_json, stage_name, write_json
 from bigbia.run.partial import check_target, holder_of, led, partial_of
@@ -74,6 +74,7 @@ class Run:
     worked: list[Worked] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     missing: list[dict] = field(default_factory=list)
+    carried: list[str] = field(default_factory=list)  # ledgers of what was taken over from an earlier output
 
     def __post_init__(self) -> None:
         self.full = config.integrity() == "full"
@@ -93,6 +94,20 @@ class Run:
         """Let a stage that belongs to this run alone leave what it finds in the run's folder."""
         stage._owner = scratch.Owner(self.home / stage.token, sums=True)
         return stage
+
+    def plan(self, stages: Iterable[Stage]) -> None:
+        """Write down what there is to do, for those who ask how far the run is."""
+        self.record["plan"] = [
+            {
+                "stage": stage_name(s.kind, s.token),
+                "kind": s.kind,
+                "steps": {
+                    step: len(s.grid) if step in s.block_steps else sum(1 for _ in s.indices(step)) for step in s.steps
+                },
+            }
+            for s in stages
+        ]
+        write_json(self.root / FOLDER / "run.json", self.record)
 
     def look(self, stages: Iterable[Stage]) -> None:
         """Look at what an earlier session left of the stages, each given after those it needs."""
@@ -226,6 +241,13 @@ class Run:
         names = (file.name.removeprefix(scratch.PREFIX) for file in entry.files)
         return all((self.home / name).exists() for name in names)
 
+    def ended(self) -> Written:
+        """Note that this session did what there was to do."""
+        self.record["sessions"][-1]["ended"] = time.time()
+        write_json(self.root / FOLDER / "run.json", self.record)
+        name = f"{FOLDER}/run.json"
+        return Written(name, (self.root / name).stat().st_size, file_digest(self.root, name))
+
     # ---- metadata
     def hold(self, documents: Path) -> None:
         """Put the metadata of the output in its place: of arrays at once, of groups when the run is published."""
@@ -246,8 +268,6 @@ class Run:
 
 def put_in(root: Path, name: str, data: bytes) -> Written:
     """A small file of the output."""
-    from bigbia.io.durable import put
-
     return Written(name, len(data), put(root, name, data))
 
 

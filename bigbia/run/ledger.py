@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from bigbia.graph.journal import Written
 from bigbia.io.durable import replace, storage_errors, sync_folder
 
 FOLDER = "_bigbia"
+T = TypeVar("T")
 NONE = -1  # of a block without a line
 
 
@@ -177,9 +178,9 @@ def entries_at(path: Path) -> Iterator[tuple[int, Entry]]:
                 continue
 
 
-def checked(entries: Iterable[Entry], good: Callable[[Entry], bool]) -> Iterator[tuple[Entry, bool]]:
-    """Entries and whether they are good, asked on all threads, a few at a time."""
-    rest = iter(entries)
+def checked(things: Iterable[T], good: Callable[[T], bool]) -> Iterator[tuple[T, bool]]:
+    """Things and whether they are good, asked on all threads, a few at a time."""
+    rest = iter(things)
     with ThreadPoolExecutor(config.threads()) as pool:
         while some := list(islice(rest, 64 * config.threads())):
             yield from zip(some, pool.map(good, some))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bigbia.errors import RunError
-from bigbia.graph.journal import Written
+from bigbia.graph.journal import Written, digest
 from bigbia.graph.scratch import PREFIX
 from bigbia.graph.stages import Stage
 from bigbia.io.durable import intact, storage_errors
@@ -35,8 +35,8 @@ def seal(run: Run, outputs: Sequence[Output], stages: Sequence[Stage], others: S
     stages : those that wrote voxels
     others : files beside the voxels: tables, the pipeline
     """
-    have = {name: _Files(layout_at(run.root / name)) for output in outputs for name in output.names()}
-    kept: list[str] = []
+    have = {name: Files(layout_at(run.root / name)) for output in outputs for name in output.names()}
+    kept: list[str] = list(run.carried)
     for stage in stages:
         for step in stage.steps:
             if step in stage.block_steps:
@@ -46,7 +46,7 @@ def seal(run: Run, outputs: Sequence[Output], stages: Sequence[Stage], others: S
     for entry, fine in checked(_entries(run.root, kept), lambda entry: _is_there(run, entry)):
         if fine:
             for file in entry.files:
-                _find(have, file.name)
+                find_array(have, file.name)
     lacking = [f"{name}/{key}" for name, files in have.items() for key in files.lacking()]
     if lacking:
         raise RunError(
@@ -75,8 +75,14 @@ def seal(run: Run, outputs: Sequence[Output], stages: Sequence[Stage], others: S
 
 
 def sign(root: Path, manifest: Mapping[str, Any], more: Iterable[Written] = ()) -> None:
-    """Write the manifest, with the files about the run that came after it was made."""
-    write_json(root / MANIFEST, {**manifest, "metadata": [*manifest["metadata"], *map(list, more)]})
+    """Write the manifest, with the files about the run that came after it was made, and a hash of itself."""
+    found = {**manifest, "metadata": [*manifest["metadata"], *map(list, more)]}
+    write_json(root / MANIFEST, {**found, "hash": _hash(found)})
+
+
+def _hash(manifest: Mapping[str, Any]) -> str:
+    text = json.dumps({k: v for k, v in manifest.items() if k != "hash"}, sort_keys=True)
+    return digest(MANIFEST, [text.encode()])
 
 
 def clear(run: Run) -> None:
@@ -122,7 +128,7 @@ def _is_there(run: Run, entry: Entry) -> bool:
         return False
 
 
-class _Files:
+class Files:
     """Which files of an array there are: a byte a file."""
 
     def __init__(self, layout: Layout) -> None:
@@ -139,7 +145,7 @@ class _Files:
             yield self.layout.key(tuple(map(int, index)))
 
 
-def _find(have: Mapping[str, _Files], name: str) -> None:
+def find_array(have: Mapping[str, Files], name: str) -> None:
     """Note a file of one of the arrays."""
     head = name
     while "/" in head:
@@ -150,8 +156,6 @@ def _find(have: Mapping[str, _Files], name: str) -> None:
 
 
 def _array_documents(root: Path, arrays: Iterable[str]) -> Iterator[Written]:
-    from bigbia.graph.journal import digest
-
     for array in arrays:
         for document in ("zarr.json", ".zarray", ".zattrs"):
             path = root / array / document
@@ -168,8 +172,8 @@ def read_manifest(root: Path) -> dict[str, Any] | None:
         return None
     except (ValueError, RecursionError, OSError) as error:
         raise RunError(f"{root / MANIFEST}: is damaged: {error}; run the pipeline again") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise RunError(
-            f"{root / MANIFEST}: is of format {found.get('format') if isinstance(found, dict) else '?'}, this bigbia reads {FORMAT}"
-        )
+    if not isinstance(found, dict) or found.get("hash") != _hash(found):
+        raise RunError(f"{root / MANIFEST}: is damaged: it is not what was written; run the pipeline again")
+    if found.get("format") != FORMAT:
+        raise RunError(f"{root / MANIFEST}: is of format {found.get('format')}, this bigbia reads {FORMAT}")
     return found

@@ -14,13 +14,16 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
 from dask.base import tokenize
 
 from bigbia import hyperstack
-from bigbia.errors import InputError, ParameterError
+from bigbia.errors import InputError, ParameterError, RunError
 from bigbia.graph.journal import Written
 from bigbia.graph.lazy import check_image
 from bigbia.graph.stages import Stage
@@ -29,11 +32,14 @@ from bigbia.io.durable import file_digest
 from bigbia.run import pipeline_file
 from bigbia.run.contract import Run, put_in, running
 from bigbia.run.execute import execute
-from bigbia.run.fingerprint import has_live, inputs_of, versions
+from bigbia.run.fingerprint import differences, has_live, inputs_of, told, versions
 from bigbia.run.partial import check_target, publish
 from bigbia.run.publishing import clear, seal, sign
+from bigbia.run.reuse import Earlier, adopt, keep, keep_on, take_over
 from bigbia.run.work import Work
 from bigbia.run.writing import Output, output_of
+
+RERUN = ".rerun"  # ends the name of an output that is made again to be compared
 
 
 def save(
@@ -56,6 +62,8 @@ def save(
     pipeline: str | None = None,
     restart: bool = False,
     allow_missing: bool = False,
+    reuse: str | os.PathLike | None = None,
+    origin: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write lazy results to one OME-Zarr folder, computing each voxel once.
 
@@ -88,6 +96,10 @@ def save(
     restart : bool
         Throw away what a run that was stopped has left at ``<path>.partial``. Without it the same run goes on where it
         was stopped, and another one is refused.
+    reuse : path, optional
+        An earlier output from which to take what is the same; by default the one that is replaced.
+    origin : mapping of plain values, optional
+        Where the input was opened and how, for `bigbia rerun` and `bigbia repair`.
     allow_missing : bool
         Publish although some blocks could not be computed: zeros stand for them, the manifest lists them.
 
@@ -106,66 +118,154 @@ def save(
     >>> bigbia.save("nuclei.zarr", labels={"nuclei": nuclei}, tables={"nuclei": table})  # doctest: +SKIP
     """
     final = Path(path)
-    outputs = _outputs(image, images, labels, source, version, chunks, shards, levels, label_downsampling)
-    tables = _checked_tables(tables or {}, table_format)
+    layout = {"version": version, "chunks": chunks, "shards": shards, "levels": levels}
+    layout |= {"label_downsampling": label_downsampling, "table_format": table_format}
+    what = {"image": image, "images": images, "labels": labels, "tables": tables, "source": source}
+    job = job_of(what, layout, pipeline=pipeline, origin=origin, scheduler=scheduler, progress=progress)
+    check_target(final, overwrite)
+    return run_job(job, final, overwrite=overwrite, restart=restart, allow_missing=allow_missing, reuse=reuse)
+
+
+def job_of(
+    what: Mapping[str, Any],
+    layout: Mapping[str, Any],
+    *,
+    pipeline: str | None = None,
+    origin: Mapping[str, Any] | None = None,
+    scheduler: str | None = None,
+    progress: Any = None,
+) -> Job:
+    """The job of writing images, labels and tables, checked."""
+    outputs = _outputs(what, layout)
+    tables = _checked_tables(what.get("tables") or {}, layout["table_format"])
     if not outputs and not tables:
         raise ParameterError("save: nothing to save: give image, images, labels or tables")
-    check_target(final, overwrite)
-    graphs = {name: graph for name, table in tables.items() if (graph := table_graph(table)) is not None}
+    return Job(outputs, tables, dict(layout), pipeline, dict(origin or {}), scheduler, progress)
+
+
+def run_job(
+    job: Job,
+    final: Path,
+    *,
+    overwrite: bool = False,
+    restart: bool = False,
+    allow_missing: bool = False,
+    reuse: Any = None,
+    expected: Mapping[str, Any] | None = None,
+) -> Path:
+    """Run a job and publish what it makes; only if it is the one of which these are the parts, where they are given."""
     with tempfile.TemporaryDirectory(prefix="bigbia-") as folder:
-        documents = Path(folder) / final.name
-        for output in outputs:
+        documents = Path(folder) / final.name.removesuffix(RERUN)
+        for output in job.outputs:
             output.create(documents)
-        work = Work(outputs, {name: graph.parts for name, graph in graphs.items()})
-        parts = _parts(work, tables, table_format, pipeline)
+        parts = job.fingerprint()
+        if expected is not None and (differing := differences(expected, parts)):
+            raise RunError(f"{final}: would not be the same again ({told(differing)}): run the pipeline anew")
+        job.admit(final)
         how: dict[str, bool] = {"overwrite": overwrite, "restart": restart, "allow_missing": allow_missing}
-        with running(final, parts, resumable=not has_live(work.nodes), **how) as run:
+        with running(final, parts, resumable=not has_live(job.work.nodes), **how) as run:
             run.hold(documents)
-            mine = work.moved(run)
-            live = {
-                **{k: v for o in outputs for k, v in o.image.live.items()},
-                **{k: v for g in graphs.values() for k, v in g.live.items()},
-            }
-            run.look(mine.every_stage())
-            execute(mine.stages, scheduler=scheduler, live=live, progress=progress, run=run)
-            written = [
-                _write_table(
-                    run, f"tables/{name}.{table_format}", name, table, mine, graphs, (scheduler, live, progress)
-                )
-                for name, table in tables.items()
-            ]
-            if pipeline is not None:
-                written.append(put_in(run.root, "pipeline.yaml", pipeline.encode()))
-            manifest = seal(run, outputs, mine.writers, written)
-            work.take_back(mine)
-            sign(run.root, manifest)
-            clear(run)
+            earlier = None if restart else Earlier.at(final if reuse is None else Path(reuse), parts)
+            carry_out(run, job, earlier)
             publish(run.root, final, overwrite)
     return final
 
 
-def _parts(work: Work, tables: Mapping[str, Any], table_format: str, pipeline: str | None) -> dict[str, Any]:
-    """What this run is: `run/fingerprint.py`."""
-    document = pipeline_file.loads(pipeline, "pipeline") if pipeline is not None else None
-    return {
-        "pipeline": document,
-        "input": inputs_of(work.nodes),
-        "output": {
-            **{output.place or "image": output.described() for output in work.outputs},
-            "tables": {name: tokenize(table) for name, table in tables.items()},
-            "table_format": table_format,
-            "blocks": [[list(map(max, stage.grid.chunks)), len(stage.grid)] for stage in work.writers],
-        },
-        "versions": versions(),
-    }
+@dataclass
+class Job:
+    """What is to be written, and how."""
+
+    outputs: list[Output]
+    tables: dict[str, Any]
+    layout: dict[str, Any]  # the arguments of `save` that say how it is written
+    pipeline: str | None
+    origin: dict[str, Any]  # how the input was opened
+    scheduler: str | None
+    progress: Any
+
+    @cached_property
+    def graphs(self) -> dict[str, Any]:
+        """The tables that bigbia computes."""
+        return {name: graph for name, table in self.tables.items() if (graph := table_graph(table)) is not None}
+
+    @cached_property
+    def work(self) -> Work:
+        return Work(self.outputs, {name: graph.parts for name, graph in self.graphs.items()})
+
+    @cached_property
+    def live(self) -> dict[str, da.Array]:
+        several = [*(o.image.live for o in self.outputs), *(g.live for g in self.graphs.values())]
+        return {name: array for some in several for name, array in some.items()}
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The parts of `run/fingerprint.py`."""
+        document = pipeline_file.loads(self.pipeline, "pipeline") if self.pipeline is not None else None
+        return {
+            "pipeline": document,
+            "input": inputs_of(self.work.nodes),
+            "output": {
+                **{output.place or "image": output.described() for output in self.outputs},
+                "tables": {name: tokenize(table) for name, table in self.tables.items()},
+                "table_format": self.layout["table_format"],
+                "blocks": [[list(map(max, stage.grid.chunks)), len(stage.grid)] for stage in self.work.writers],
+            },
+            "versions": versions(),
+        }
+
+    def admit(self, final: Path) -> None:
+        """Refuse what cannot be done with the memory and the disk there are."""
+
+
+def carry_out(run: Run, job: Job, earlier: Earlier | None) -> None:
+    """Compute what is not there yet, and make the folder ready to be published."""
+    for output in job.outputs:
+        output.placed(run.root, run.full)
+    todo = job.work if earlier is None else take_over(run, job.work, earlier)
+    work = todo.moved(run)
+    if earlier is not None:
+        adopt(run, work, earlier)
+    run.record |= {"origin": job.origin, "layout": job.layout}
+    run.plan(work.every_stage())
+    run.look(work.every_stage())
+    execute(work.stages, scheduler=job.scheduler, live=job.live, progress=job.progress, run=run)
+    taken = {} if earlier is None else earlier.tables
+    written = [taken[name] if name in taken else _write_table(run, job, work, name) for name in job.tables]
+    if job.pipeline is not None:
+        written.append(put_in(run.root, "pipeline.yaml", job.pipeline.encode()))
+    manifest = seal(run, job.outputs, work.writers, written)
+    todo.take_back(work)
+    keep(run, work, manifest["bytes"])
+    if earlier is not None:
+        keep_on(run, job.work, earlier)
+    sign(run.root, manifest, [run.ended()])
+    clear(run)
+
+
+def _write_table(run: Run, job: Job, work: Work, name: str) -> Written:
+    from bigbia.io.tables import write_table
+
+    table, graph, file = job.tables[name], job.graphs.get(name), f"tables/{name}.{job.layout['table_format']}"
+    path = run.root / file
+    if graph is None:
+        frames: Iterator[Any] = (
+            iter([table]) if not hasattr(table, "partitions") else (p.compute() for p in table.partitions)
+        )
+        write_table(frames, path)
+    else:
+        parts, done = work.table(name)
+        stages: list[Stage] = [p.stage for p in parts]
+        execute(stages, scheduler=job.scheduler, live=job.live, progress=job.progress, done_steps=done, run=run)
+        write_table((p.partition(i) for p in parts for i in range(p.stage.partitions)), path, metadata=graph.attributes)
+    return Written(file, path.stat().st_size, file_digest(run.root, file))
 
 
 # ---- what is saved -------------------------------------------------------------------------------------------------
-def _outputs(
-    image: Any, images: Any, labels: Any, source: Any, version: str, chunks: Any, shards: Any, levels: Any, how: str
-) -> list[Output]:
+def _outputs(what: Mapping[str, Any], layout: Mapping[str, Any]) -> list[Output]:
+    how = layout["label_downsampling"]
     if how not in ("nearest", "mode"):
         raise ParameterError(f'save: label_downsampling={how!r}: "nearest" or "mode"')
+    image, images, labels, source = (what.get(k) for k in ("image", "images", "labels", "source"))
+    cut = [layout[k] for k in ("version", "chunks", "shards", "levels")]
     named: list[tuple[str, Any, bool, int]] = []
     if image is not None:
         named.append(("", image, False, 0))
@@ -186,9 +286,7 @@ def _outputs(
                 )
             array = hyperstack.hyperstack(array, "zyx"[3 - array.ndim :])
         array = array.transpose(*[d for d in "tczyx" if d in array.dims])
-        out.append(
-            output_of(place, array, is_label, first, version, chunks, shards, levels, how if is_label else "mean")
-        )
+        out.append(output_of(place, array, is_label, first, *cut, how if is_label else "mean"))
     return out
 
 
@@ -206,23 +304,3 @@ def _checked_tables(tables: Mapping[str, Any], table_format: str) -> dict[str, A
         if not hasattr(table, "columns"):
             raise ParameterError(f"save: tables: {name!r} is a {type(table).__name__}, not a table")
     return dict(tables)
-
-
-def _write_table(
-    run: Run, file: str, name: str, table: Any, work: Work, graphs: Mapping[str, Any], how: tuple[Any, Any, Any]
-) -> Written:
-    from bigbia.io.tables import write_table
-
-    graph, path = graphs.get(name), run.root / file
-    if graph is None:
-        frames: Iterator[Any] = (
-            iter([table]) if not hasattr(table, "partitions") else (p.compute() for p in table.partitions)
-        )
-        write_table(frames, path)
-    else:
-        parts, done = work.table(name)
-        scheduler, live, progress = how
-        stages: list[Stage] = [p.stage for p in parts]
-        execute(stages, scheduler=scheduler, live=live, progress=progress, done_steps=done, run=run)
-        write_table((p.partition(i) for p in parts for i in range(p.stage.partitions)), path, metadata=graph.attributes)
-    return Written(file, path.stat().st_size, file_digest(run.root, file))

@@ -240,8 +240,7 @@ class Write(Stage):
         block = tuple(c[0] for c in grid.chunks)
         self.counts = [o.made_at_once(block) for o in outputs]
         self.publishes = frozenset(o.place for o in outputs)
-        what = [o.identity for o in outputs], [(r.stage.token, r.where) for r in self.riders]
-        super().__init__(f"write-{tokenize(*what)}", inputs, grid)
+        super().__init__(f"write-{tokenize([o.identity for o in outputs])}", inputs, grid)
 
     def indices(self, step: str) -> Iterable[Index]:
         return self.grid.indices() if step == "write" else [()]

@@ -1,0 +1,216 @@
+"""What an earlier output has that a new run need not make again.
+
+An output that is replaced (`overwrite=True`), or one that is named, is looked through: images and tables that are made
+in the same way of the same input, by the same versions, are taken over as files, linked and not copied; where some
+files of one are damaged, only their blocks are made again (`bigbia repair` is no more than that); and what the stages
+of the earlier run kept (`bigbia.keep`) is there for the stages that are the same. Every file is read and compared with
+its hash first.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bigbia import config
+from bigbia.errors import BigbiaError
+from bigbia.graph.journal import Written
+from bigbia.graph.stages import Stage
+from bigbia.io.durable import intact, replace
+from bigbia.run.contract import Run
+from bigbia.run.ledger import FOLDER, Entry, Lines, checked, entries_at, ledger_folder, read_json, stage_name
+from bigbia.run.publishing import Files, find_array, read_manifest
+from bigbia.run.work import Work
+from bigbia.run.writing import Output, layout_at
+
+KEPT = f"{FOLDER}/kept"
+FREE = 16 << 20  # bytes that are kept of stages in any case, with "auto"
+SHARE = 0.1  # of the output's bytes that are kept of stages, with "auto"
+
+
+@dataclass
+class Earlier:
+    """An output that was published before."""
+
+    path: Path
+    manifest: dict[str, Any]
+    parts: dict[str, Any]
+    outputs: set[str] = field(default_factory=set)  # places that are taken over whole
+    tables: dict[str, Written] = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, path: Path, parts: Mapping[str, Any]) -> Earlier | None:
+        """The output at a path, if anything of it could be used."""
+        try:
+            manifest = read_manifest(path)
+            record = read_json(path / FOLDER / "run.json")
+        except BigbiaError:
+            return None
+        if manifest is None or record is None or record["parts"]["versions"] != parts["versions"]:
+            return None
+        return cls(path, manifest, record["parts"])
+
+    def entries(self) -> Iterator[tuple[str, Entry]]:
+        """Ledger and entry of every block that was computed."""
+        for name in self.manifest["ledger"]:
+            for _, entry in entries_at(ledger_folder(self.path) / name):
+                if not entry.missing:
+                    yield name, entry
+
+    def same(self, place: str, parts: Mapping[str, Any]) -> bool:
+        """Whether an image is made as it was made."""
+        mine, other = (p["output"].get(place or "image") for p in (self.parts, parts))
+        return mine is not None and mine == other
+
+
+def take_over(run: Run, work: Work, earlier: Earlier) -> Work:
+    """Link into a run what it need not make; the work that is left."""
+    alike = [o for o in work.outputs if earlier.same(o.place, run.parts)]
+    _link_whole(run, earlier, alike)
+    tables = {
+        name: token
+        for name, token in run.parts["output"]["tables"].items()
+        if earlier.parts["output"]["tables"].get(name) == token
+        and earlier.parts["output"]["table_format"] == run.parts["output"]["table_format"]
+    }
+    for one in earlier.manifest["others"]:
+        file = Written(*one)
+        name = Path(file.name).stem
+        if Path(file.name).parent.name == "tables" and name in tables and intact(earlier.path, file):
+            _link(earlier.path, run.root, file.name)
+            earlier.tables[name] = file
+    return Work(
+        [o for o in work.outputs if o.place not in earlier.outputs],
+        {name: parts for name, parts in work.tables.items() if name not in earlier.tables},
+    )
+
+
+def _link_whole(run: Run, earlier: Earlier, alike: list[Output]) -> None:
+    """Take over the images of which every file is intact."""
+    have = {name: Files(layout_at(run.root / name)) for o in alike for name in o.names()}
+    for (_, entry), fine in checked(earlier.entries(), lambda found: _fine(earlier.path, found[1])):
+        for file in entry.files:
+            if fine or intact(earlier.path, file):
+                find_array(have, file.name)
+    whole = [o for o in alike if not any(True for name in o.names() for _ in have[name].lacking())]
+    earlier.outputs = {o.place for o in whole}
+    names = [f"{name}/" for o in whole for name in o.names()]
+    if not names:
+        return
+    for number, ledger in enumerate(earlier.manifest["ledger"]):
+        lines = Lines(ledger_folder(run.root) / f"taken-over-{number}.jsonl", ())
+        lines.path.unlink(missing_ok=True)
+        for which, entry in earlier.entries():
+            files = tuple(f for f in entry.files if f.name.startswith(tuple(names)))
+            if which == ledger and files:
+                for file in files:
+                    _link(earlier.path, run.root, file.name)
+                lines.add(Entry(**{**entry.__dict__, "files": files}))
+        lines.close()
+        if lines.path.exists():
+            run.carried.append(lines.path.name)
+
+
+def _fine(path: Path, entry: Entry) -> bool:
+    return all(intact(path, file) for file in entry.files)
+
+
+def adopt(run: Run, work: Work, earlier: Earlier) -> None:
+    """Link the blocks that are intact of images of which others are not, and what stages kept."""
+    for stage in work.every_stage():
+        kept = earlier.path / KEPT / stage.token
+        listing = kept.with_name(f"{stage.token}.records")
+        if listing.exists() and stage.folder.path.parent == run.home and not stage.folder.path.exists():
+            shutil.copytree(kept, stage.folder.path, copy_function=_link_file)
+            replace(ledger_folder(run.root) / f"{stage_name(stage.kind, stage.token)}.records", listing.read_bytes())
+    for stage in work.writers:
+        if not stage.publishes or not all(earlier.same(place, run.parts) for place in stage.publishes):
+            continue
+        if any(rider for rider in getattr(stage, "riders", ())):
+            continue  # what they need of a block was not kept
+        (step,) = stage.block_steps
+        lines = run.lines(stage, step)
+        if lines.path.exists() or _grid(earlier.parts, stage) is None:
+            continue
+        _adopt_blocks(run, stage, lines, earlier)
+
+
+def _grid(parts: Mapping[str, Any], stage: Stage) -> list | None:
+    """The blocks of a stage, if the earlier run had the same."""
+    mine = [list(map(max, stage.grid.chunks)), len(stage.grid)]
+    return mine if mine in parts["output"]["blocks"] else None
+
+
+def _adopt_blocks(run: Run, stage: Stage, lines: Lines, earlier: Earlier) -> None:
+    wanted = _names_of(stage)
+    for which, entry in earlier.entries():
+        if not which.startswith(f"{stage.kind}-") and not which.startswith("taken-over"):
+            continue
+        files = tuple(f for f in entry.files if f.name.startswith(wanted))
+        here = {name for f in files for name in wanted if f.name.startswith(name)}
+        if here != set(wanted) or not all(intact(earlier.path, f) for f in files):
+            continue
+        for file in files:
+            _link(earlier.path, run.root, file.name)
+        lines.add(Entry(**{**entry.__dict__, "files": files}))
+    lines.close()
+
+
+def _names_of(stage: Any) -> tuple[str, ...]:
+    """The arrays that a stage writes to, as beginnings of file names."""
+    if hasattr(stage, "outputs"):
+        return tuple(f"{n}/" for o, count in zip(stage.outputs, stage.counts) for n in o.names()[:count])
+    return (f"{stage.output.names()[stage.level]}/",)
+
+
+def _link(old: Path, new: Path, name: str) -> None:
+    target = new / name
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _link_file(old / name, target)
+
+
+def _link_file(old: Any, new: Any) -> None:
+    """The same file under another name; a copy where the file system has no such thing."""
+    try:
+        os.link(old, new)
+    except OSError:
+        shutil.copy2(old, new)
+
+
+def keep(run: Run, work: Work, nbytes: int) -> None:
+    """Put what the stages have found beside the output, for the next run that needs it, as far as `bigbia.keep` says."""
+    how = config.keep()
+    left = float("inf") if how == "all" else 0.0 if how == "none" else max(FREE, SHARE * nbytes)
+    found = []
+    for stage in work.every_stage():
+        if stage.publishes or stage.folder.path.parent != run.home or not stage.complete:
+            continue
+        names = list(stage.folder.records())
+        found.append((sum(stage.folder.file(n).stat().st_size for n in names), stage.token, stage, names))
+    for size, token, stage, names in sorted(found, key=lambda one: one[:2]):
+        left -= size
+        if left < 0:
+            return
+        target = run.root / KEPT / token
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.move(stage.folder.path, target)
+        replace(target.with_name(f"{token}.records"), "".join(f"{n}\n" for n in sorted(names)).encode())
+
+
+def keep_on(run: Run, work: Work, earlier: Earlier) -> None:
+    """Keep what the earlier output kept of stages that this one would have too."""
+    if config.keep() == "none":
+        return
+    for stage in work.every_stage():
+        old, new = earlier.path / KEPT / stage.token, run.root / KEPT / stage.token
+        listing = old.with_name(f"{stage.token}.records")
+        if listing.exists() and not new.exists():
+            new.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(old, new, copy_function=_link_file)
+            replace(new.with_name(listing.name), listing.read_bytes())
