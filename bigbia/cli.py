@@ -217,10 +217,10 @@ def run(pipeline: str, image: str, output: str, quiet: bool, verbose: bool, **op
 
     start = time.perf_counter()
     with _settings(options):
+        _keep_input(image, output)
         options["block"] = _block_of_stopped(output, options)
         plan, results = _build(pipeline, image, options)
         outputs = plan.outputs(results)
-        _keep_input(image, output)
         with progress(quiet=quiet, verbose=verbose) as shown:
             bigbia.save(
                 output,

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import dask
 import matplotlib.image
+import dask.array as da
 import numpy as np
 import pandas
 import pytest
@@ -32,6 +33,7 @@ from bigbia.errors import (
     StorageError,
 )
 from bigbia.hyperstack import hyperstack
+from bigbia.io import opening
 from bigbia.run import inputs, operators
 from bigbia.run.pipeline import Pipeline
 from bigbia.run.progress import Bars, Lines, progress, speed
@@ -56,7 +58,7 @@ def above(image: bigbia.graph.kinds.Image, low: float = 0) -> object:
 def calls(monkeypatch, tmp_path):
     """The commands with their surroundings replaced: what they ask for is kept here."""
     calls = SimpleNamespace(open=None, save=None, explain=None, fail=None)
-    image = hyperstack(np.arange(24, dtype=np.uint16).reshape(2, 3, 4), "zyx")
+    image = hyperstack(da.from_array(np.arange(24, dtype=np.uint16).reshape(2, 3, 4), chunks=2), "zyx")
 
     def open_(path, level=0, **options):
         calls.open = {"path": path, "level": level, **options}
@@ -71,7 +73,7 @@ def calls(monkeypatch, tmp_path):
         warnings.warn("chunks are\n absent", BigbiaWarning, stacklevel=1)
         warnings.warn("chunks are absent", BigbiaWarning, stacklevel=1)
 
-    monkeypatch.setitem(vars(bigbia), "open", open_)
+    monkeypatch.setattr(opening, "open", open_)
     monkeypatch.setitem(vars(bigbia), "save", save)
     monkeypatch.setitem(vars(bigbia), "explain", lambda x: f"explained {sorted(x)}")
     monkeypatch.setattr(operators, "operators", lambda: {"filters.above": above})
@@ -104,6 +106,7 @@ def test_run_passes_everything_on(calls):
         "voxel_size": "0.29,0.26,0.26um",
         "channels": ["DAPI", 1],
         "block": (8, 16, 16),
+        "on_missing": None,
     }
     saved = calls.save
     assert (saved["path"], saved["overwrite"], saved["scheduler"], saved["image"]) == (

@@ -39,6 +39,7 @@ from bigbia.run.reuse import Earlier, adopt, keep, keep_on, take_over
 from bigbia.run.work import Work
 from bigbia.run.writing import Output, output_of
 
+LAYOUT = ("version", "chunks", "shards", "levels")
 RERUN = ".rerun"  # ends the name of an output that is made again to be compared
 
 
@@ -265,7 +266,6 @@ def _outputs(what: Mapping[str, Any], layout: Mapping[str, Any]) -> list[Output]
     if how not in ("nearest", "mode"):
         raise ParameterError(f'save: label_downsampling={how!r}: "nearest" or "mode"')
     image, images, labels, source = (what.get(k) for k in ("image", "images", "labels", "source"))
-    cut = [layout[k] for k in ("version", "chunks", "shards", "levels")]
     named: list[tuple[str, Any, bool, int]] = []
     if image is not None:
         named.append(("", image, False, 0))
@@ -275,18 +275,20 @@ def _outputs(what: Mapping[str, Any], layout: Mapping[str, Any]) -> list[Output]
     named += [(f"labels/{_name(n)}", a, True, 0) for n, a in (labels or {}).items()]
     out = []
     for place, array, is_label, first in named:
-        what = f"save: {place or 'image'}"
-        check_image(array, what)
+        where = f"save: {place or 'image'}"
+        check_image(array, where)
         if is_label and array.dtype.kind not in "iu":
-            raise InputError(f"{what}: {array.dtype} voxels are no labels: use measure.label, or save it under images")
+            raise InputError(f"{where}: {array.dtype} voxels are no labels: use measure.label, or save it under images")
         if not hyperstack.is_hyperstack(array):
             if array.ndim not in (2, 3):
                 raise InputError(
-                    f"{what}: a plain array of {array.ndim} axes {tuple(array.shape)}: name them with bigbia.hyperstack.hyperstack(array, axes)"
+                    f"{where}: a plain array of {array.ndim} axes {tuple(array.shape)}: name them with bigbia.hyperstack.hyperstack(array, axes)"
                 )
             array = hyperstack.hyperstack(array, "zyx"[3 - array.ndim :])
         array = array.transpose(*[d for d in "tczyx" if d in array.dims])
-        out.append(output_of(place, array, is_label, first, *cut, how if is_label else "mean"))
+        downsampling = how if is_label else "mean"
+        cut = {k: layout[k] for k in LAYOUT}
+        out.append(output_of(place, array, is_label, first, **cut, how=downsampling))
     return out
 
 
