@@ -10,7 +10,7 @@ from __future__ import annotations
 import atexit
 import gc
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from itertools import islice
@@ -43,12 +43,14 @@ def execute(
     progress: Any = None,
     done_steps: Mapping[str, Sequence[str]] | None = None,
     run: Any = None,
+    only: Collection[str] | None = None,
 ) -> None:
     """Run stages and all they need.
 
     scheduler : None (the current distributed client, else threads), "threads", "processes", or a scheduler's address
     live : the Dask arrays that live nodes name
     done_steps : stage token -> steps that have been done elsewhere
+    only : tokens of the stages that are needed, where some are not
     run : a `Run` (run/contract.py) that keeps what is done and knows what was
     """
     order: dict[str, Stage] = {}
@@ -59,7 +61,7 @@ def execute(
     run = Unrecorded() if run is None else run
     with workers(scheduler) as pool:
         for stage in order.values():
-            if not stage.complete:
+            if not stage.complete and (only is None or stage.token in only):
                 run_stage(
                     held(stage, live or {}, pool.compute, holds),
                     pool,

@@ -38,7 +38,7 @@ class Earlier:
 
     path: Path
     manifest: dict[str, Any]
-    parts: dict[str, Any]
+    record: dict[str, Any]
     outputs: set[str] = field(default_factory=set)  # places that are taken over whole
     tables: dict[str, Written] = field(default_factory=dict)
 
@@ -52,7 +52,19 @@ class Earlier:
             return None
         if manifest is None or record is None or record["parts"]["versions"] != parts["versions"]:
             return None
-        return cls(path, manifest, record["parts"])
+        return cls(path, manifest, record)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        return self.record["parts"]
+
+    def table(self, name: str) -> Written | None:
+        """A table, if it is intact."""
+        for one in self.manifest["others"]:
+            file = Written(*one)
+            if file.name == f"tables/{name}.parquet" and intact(self.path, file):
+                return file
+        return None
 
     def entries(self) -> Iterator[tuple[str, Entry]]:
         """Ledger and entry of every block that was computed."""
@@ -81,7 +93,7 @@ def take_over(run: Run, work: Work, earlier: Earlier) -> Work:
         file = Written(*one)
         name = Path(file.name).stem
         if Path(file.name).parent.name == "tables" and name in tables and intact(earlier.path, file):
-            _link(earlier.path, run.root, file.name)
+            link(earlier.path, run.root, file.name)
             earlier.tables[name] = file
     return Work(
         [o for o in work.outputs if o.place not in earlier.outputs],
@@ -108,7 +120,7 @@ def _link_whole(run: Run, earlier: Earlier, alike: list[Output]) -> None:
             files = tuple(f for f in entry.files if f.name.startswith(tuple(names)))
             if which == ledger and files:
                 for file in files:
-                    _link(earlier.path, run.root, file.name)
+                    link(earlier.path, run.root, file.name)
                 lines.add(Entry(**{**entry.__dict__, "files": files}))
         lines.close()
         if lines.path.exists():
@@ -146,7 +158,7 @@ def _grid(parts: Mapping[str, Any], stage: Stage) -> list | None:
 
 
 def _adopt_blocks(run: Run, stage: Stage, lines: Lines, earlier: Earlier) -> None:
-    wanted = _names_of(stage)
+    wanted = arrays_of(stage)
     for which, entry in earlier.entries():
         if not which.startswith(f"{stage.kind}-") and not which.startswith("taken-over"):
             continue
@@ -155,19 +167,19 @@ def _adopt_blocks(run: Run, stage: Stage, lines: Lines, earlier: Earlier) -> Non
         if here != set(wanted) or not all(intact(earlier.path, f) for f in files):
             continue
         for file in files:
-            _link(earlier.path, run.root, file.name)
+            link(earlier.path, run.root, file.name)
         lines.add(Entry(**{**entry.__dict__, "files": files}))
     lines.close()
 
 
-def _names_of(stage: Any) -> tuple[str, ...]:
+def arrays_of(stage: Any) -> tuple[str, ...]:
     """The arrays that a stage writes to, as beginnings of file names."""
     if hasattr(stage, "outputs"):
         return tuple(f"{n}/" for o, count in zip(stage.outputs, stage.counts) for n in o.names()[:count])
     return (f"{stage.output.names()[stage.level]}/",)
 
 
-def _link(old: Path, new: Path, name: str) -> None:
+def link(old: Path, new: Path, name: str) -> None:
     target = new / name
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -26,8 +26,7 @@ from bigbia import hyperstack
 from bigbia.errors import InputError, ParameterError, RunError
 from bigbia.graph.journal import Written
 from bigbia.graph.lazy import check_image
-from bigbia.graph.stages import Stage
-from bigbia.graph.table import table_graph
+from bigbia.graph.table import Part, table_graph
 from bigbia.io.durable import file_digest
 from bigbia.run import pipeline_file
 from bigbia.run.contract import Run, put_in, running
@@ -36,6 +35,7 @@ from bigbia.run.fingerprint import differences, has_live, inputs_of, told, versi
 from bigbia.run.partial import check_target, publish
 from bigbia.run.publishing import clear, seal, sign
 from bigbia.run.reuse import Earlier, adopt, keep, keep_on, take_over
+from bigbia.run.times import Times, identities, take_times
 from bigbia.run.work import Work
 from bigbia.run.writing import Output, output_of
 
@@ -225,12 +225,16 @@ def carry_out(run: Run, job: Job, earlier: Earlier | None) -> None:
     work = todo.moved(run)
     if earlier is not None:
         adopt(run, work, earlier)
-    run.record |= {"origin": job.origin, "layout": job.layout}
-    run.plan(work.every_stage())
-    run.look(work.every_stage())
-    execute(work.stages, scheduler=job.scheduler, live=job.live, progress=job.progress, run=run)
+    now = identities(job.work, run.parts, job.origin)
+    times = Times() if earlier is None else take_times(run, work, earlier, now)
+    run.record |= {"origin": job.origin, "layout": job.layout, "times": now}
+    todo_stages = [s for s in work.every_stage() if times.needed is None or s.token in times.needed]
+    run.plan(todo_stages)
+    run.look(todo_stages)
+    how = {"scheduler": job.scheduler, "live": job.live, "progress": job.progress, "run": run, "only": times.needed}
+    execute(work.stages, **how)
     taken = {} if earlier is None else earlier.tables
-    written = [taken[name] if name in taken else _write_table(run, job, work, name) for name in job.tables]
+    written = [taken[name] if name in taken else _write_table(run, job, work, name, times, how) for name in job.tables]
     if job.pipeline is not None:
         written.append(put_in(run.root, "pipeline.yaml", job.pipeline.encode()))
     manifest = seal(run, job.outputs, work.writers, written)
@@ -242,7 +246,7 @@ def carry_out(run: Run, job: Job, earlier: Earlier | None) -> None:
     clear(run)
 
 
-def _write_table(run: Run, job: Job, work: Work, name: str) -> Written:
+def _write_table(run: Run, job: Job, work: Work, name: str, times: Times, how: Mapping[str, Any]) -> Written:
     from bigbia.io.tables import write_table
 
     table, graph, file = job.tables[name], job.graphs.get(name), f"tables/{name}.{job.layout['table_format']}"
@@ -254,10 +258,19 @@ def _write_table(run: Run, job: Job, work: Work, name: str) -> Written:
         write_table(frames, path)
     else:
         parts, done = work.table(name)
-        stages: list[Stage] = [p.stage for p in parts]
-        execute(stages, scheduler=job.scheduler, live=job.live, progress=job.progress, done_steps=done, run=run)
-        write_table((p.partition(i) for p in parts for i in range(p.stage.partitions)), path, metadata=graph.attributes)
+        left = [part.stage for part in parts if not times.is_done(part)]
+        execute(left, done_steps=done, **how)
+        write_table(_frames(name, parts, times), path, metadata=graph.attributes)
     return Written(file, path.stat().st_size, file_digest(run.root, file))
+
+
+def _frames(name: str, parts: Sequence[Part], times: Times) -> Iterator[Any]:
+    """The rows of a table, piece by piece."""
+    for part in parts:
+        if times.is_done(part):
+            yield times.rows(name, part)
+        else:
+            yield from (part.partition(i) for i in range(part.stage.partitions))
 
 
 # ---- what is saved -------------------------------------------------------------------------------------------------
