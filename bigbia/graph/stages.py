@@ -157,7 +157,10 @@ class Left(Node):
         return self.stage.left(self.output, box)
 
     def __deepcopy__(self, memo: dict) -> Node:
-        return replace(self, stage=copy.deepcopy(self.stage, memo))
+        found = super().__deepcopy__(memo)
+        if isinstance(found, Left) and found.stage is self.stage:
+            found = memo[id(self)] = replace(found, stage=copy.deepcopy(self.stage, memo))
+        return found
 
 
 def stages_of(nodes: Iterable[Node]) -> list[Stage]:
