@@ -167,8 +167,14 @@ def main() -> None:
 
 @main.command(context_settings=_HELP, short_help="Run a pipeline on an image.")
 @click.argument("pipeline")
-@click.argument("image", metavar="INPUT")
-@click.option("-o", "--output", required=True, metavar="OUTPUT", help="The OME-Zarr folder to write.")
+@click.argument("images", metavar="INPUT...", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="OUTPUT",
+    help="The OME-Zarr folder to write; of several INPUT the folder that holds them.",
+)
 @click.option(
     "--scheduler", default="threads", show_default=True, metavar="NAME", help="threads, processes or tcp://HOST:PORT."
 )
@@ -181,8 +187,8 @@ def main() -> None:
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no summary.")
 @click.option("--verbose", "-v", is_flag=True, help="A line for each finished stage where there is no terminal.")
 @input_options
-def run(pipeline: str, image: str, output: str, quiet: bool, verbose: bool, **options: Any) -> None:
-    """Run PIPELINE on the image INPUT and write OUTPUT.
+def run(pipeline: str, images: tuple[str, ...], output: str, quiet: bool, verbose: bool, **options: Any) -> None:
+    """Run PIPELINE on the image INPUT and write OUTPUT; on several images, OUTPUT/NAME.zarr for each.
 
     OUTPUT is one OME-Zarr folder that napari and Fiji open: an image at its root, labels/NAME, images/NAME,
     tables/NAME.parquet, and the pipeline as it was run in pipeline.yaml.
@@ -193,7 +199,8 @@ def run(pipeline: str, image: str, output: str, quiet: bool, verbose: bool, **op
       bigbia run nuclei.yaml cells.zarr -o result.zarr --set smooth.sigma=0.8um --set mask="smooth > 500"
       bigbia run nuclei.yaml stack.tif -o result.zarr --axes zyx --voxel-size "0.29, 0.26, 0.26 um"
       bigbia run nuclei.yaml cells.zarr -o try.zarr --region z=0:64,y=0:512 --memory "2 GiB"
-      bigbia run nuclei.yaml cells.zarr -o result.zarr --scheduler tcp://10.0.0.1:8786
+      bigbia run nuclei.yaml plate/*.tif -o results
+      bigbia run nuclei.yaml cells.zarr -o result.zarr --scheduler tls://10.0.0.1:8786
 
     \b
     A pipeline file:
@@ -216,7 +223,13 @@ def run(pipeline: str, image: str, output: str, quiet: bool, verbose: bool, **op
     from bigbia.run.progress import progress
 
     start = time.perf_counter()
+    how = {k: options[k] for k in ("overwrite", "restart", "allow_missing")}
     with _settings(options):
+        if len(images) > 1:
+            with progress(quiet=quiet, verbose=verbose) as shown:
+                _run_batch(pipeline, images, output, {**options, "progress": shown}, how, quiet)
+            return
+        (image,) = images
         _keep_input(image, output)
         options["block"] = _block_of_stopped(output, options)
         plan, results = _build(pipeline, image, options)
@@ -225,13 +238,36 @@ def run(pipeline: str, image: str, output: str, quiet: bool, verbose: bool, **op
             bigbia.save(
                 output,
                 **outputs,
-                **{k: options[k] for k in ("overwrite", "restart", "allow_missing", "scheduler")},
+                **how,
+                scheduler=options["scheduler"],
                 progress=shown,
                 pipeline=plan.text,
                 origin=_origin(image, results["input"], options),
             )
     if not quiet:
         click.echo(cli_show.written(output, outputs, time.perf_counter() - start))
+
+
+def _run_batch(
+    pipeline: str, images: tuple[str, ...], output: str, options: dict[str, Any], how: dict[str, bool], quiet: bool
+) -> None:
+    """Many images, one run."""
+    from bigbia.run.batch import run_batch
+    from bigbia.run.save import DEFAULT_LAYOUT, job_of
+
+    def job(image: str, place: Path) -> Any:
+        _keep_input(image, str(place))
+        mine = {**options, "block": _block_of_stopped(str(place), options)}
+        plan, results = _build(pipeline, image, mine)
+        words = {k: options[k] for k in ("scheduler", "progress")}
+        origin = _origin(image, results["input"], mine)
+        return job_of(plan.outputs(results), DEFAULT_LAYOUT, pipeline=plan.text, origin=origin, **words)
+
+    batch = run_batch(output, images, job, how)
+    if not quiet or batch.failed:
+        click.echo(str(batch))
+    if batch.failed:
+        click.get_current_context().exit(4)
 
 
 @main.command(context_settings=_HELP, short_help="Say what a run would take; computes nothing.")

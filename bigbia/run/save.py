@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,12 +34,20 @@ from bigbia.run.contract import Run, put_in, running
 from bigbia.run.execute import execute
 from bigbia.run.fingerprint import differences, has_live, inputs_of, told, versions
 from bigbia.run.partial import check_target, publish
-from bigbia.run.publishing import clear, seal, sign
+from bigbia.run.publishing import clear, seal, sealed, sign
 from bigbia.run.reuse import Earlier, adopt, keep, keep_on, take_over
 from bigbia.run.times import Times, identities, take_times
 from bigbia.run.work import Work
 from bigbia.run.writing import Output, output_of
 
+DEFAULT_LAYOUT = {
+    "version": "0.5",
+    "chunks": None,
+    "shards": None,
+    "levels": None,
+    "label_downsampling": "nearest",
+    "table_format": "parquet",
+}
 LAYOUT = ("version", "chunks", "shards", "levels")
 RERUN = ".rerun"  # ends the name of an output that is made again to be compared
 
@@ -123,7 +132,6 @@ def save(
     layout |= {"label_downsampling": label_downsampling, "table_format": table_format}
     what = {"image": image, "images": images, "labels": labels, "tables": tables, "source": source}
     job = job_of(what, layout, pipeline=pipeline, origin=origin, scheduler=scheduler, progress=progress)
-    check_target(final, overwrite)
     return run_job(job, final, overwrite=overwrite, restart=restart, allow_missing=allow_missing, reuse=reuse)
 
 
@@ -155,19 +163,18 @@ def run_job(
     expected: Mapping[str, Any] | None = None,
 ) -> Path:
     """Run a job and publish what it makes; only if it is the one of which these are the parts, where they are given."""
-    with tempfile.TemporaryDirectory(prefix="bigbia-") as folder:
-        documents = Path(folder) / final.name.removesuffix(RERUN)
-        for output in job.outputs:
-            output.create(documents)
+    check_target(final, overwrite)
+    with job.described(final) as documents:
         parts = job.fingerprint()
         if expected is not None and (differing := differences(expected, parts)):
             raise RunError(f"{final}: would not be the same again ({told(differing)}): run the pipeline anew")
         job.admit(final)
         how: dict[str, bool] = {"overwrite": overwrite, "restart": restart, "allow_missing": allow_missing}
         with running(final, parts, resumable=not has_live(job.work.nodes), **how) as run:
-            run.hold(documents)
-            earlier = None if restart else Earlier.at(final if reuse is None else Path(reuse), parts)
-            carry_out(run, job, earlier)
+            if not sealed(run):
+                run.hold(documents)
+                earlier = None if restart else Earlier.at(final if reuse is None else Path(reuse), parts)
+                carry_out(run, job, earlier)
             publish(run.root, final, overwrite)
     return final
 
@@ -198,8 +205,17 @@ class Job:
         several = [*(o.image.live for o in self.outputs), *(g.live for g in self.graphs.values())]
         return {name: array for some in several for name, array in some.items()}
 
+    @contextmanager
+    def described(self, final: Path) -> Iterator[Path]:
+        """The metadata of the output in a folder of their own, while the context lasts: what is planned needs them."""
+        with tempfile.TemporaryDirectory(prefix="bigbia-") as folder:
+            documents = Path(folder) / final.name.removesuffix(RERUN)
+            for output in self.outputs:
+                output.create(documents)
+            yield documents
+
     def fingerprint(self) -> dict[str, Any]:
-        """The parts of `run/fingerprint.py`."""
+        """The parts of `run/fingerprint.py`. Asked within `described`."""
         document = pipeline_file.loads(self.pipeline, "pipeline") if self.pipeline is not None else None
         return {
             "pipeline": document,
@@ -238,12 +254,12 @@ def carry_out(run: Run, job: Job, earlier: Earlier | None) -> None:
     if job.pipeline is not None:
         written.append(put_in(run.root, "pipeline.yaml", job.pipeline.encode()))
     manifest = seal(run, job.outputs, work.writers, written)
+    sign(run.root, manifest, [run.ended()])  # before anything is taken that a run needs to go on
     todo.take_back(work)
     keep(run, work, manifest["bytes"])
     if earlier is not None:
         keep_on(run, job.work, earlier)
-    sign(run.root, manifest, [run.ended()])
-    clear(run)
+    clear(run, manifest)
 
 
 def _write_table(run: Run, job: Job, work: Work, name: str, times: Times, how: Mapping[str, Any]) -> Written:
