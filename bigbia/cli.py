@@ -455,6 +455,8 @@ def _keep_input(path: str, output: str) -> None:
     else:
         there, here = Path(output).resolve(), Path(path).resolve()
         inside = there == here or there in here.parents
+        if here in there.parents and here.is_dir():
+            raise ParameterError(f"-o {output}: lies in the input {path}: choose another place")
     if inside:
         raise ParameterError(f"-o {output}: is the input or holds it: choose another place")
 

@@ -110,12 +110,24 @@ def scratch_folder() -> Path:
     return Path(tempfile.gettempdir()) / f"bigbia-{os.getuid()}" if value == "auto" else Path(value)
 
 
-def follow_links() -> bool:
-    """May symbolic links lead out of the Zarr store that is read?"""
-    value = get("follow_links")
+def cache_share() -> float:
+    """The share of the memory that decoded input chunks may take."""
+    value = get("cache")
+    try:
+        share = float(value)
+    except (TypeError, ValueError):
+        share = -1.0
+    if isinstance(value, bool) or not 0 <= share <= 1:
+        raise ParameterError(f"bigbia.cache={value!r}: must be a share of the memory, from 0 to 1")
+    return share
+
+
+def truth(key: str) -> bool:
+    """A setting that is true or false. In the environment "false", "0" and "no" are false, which `bool` takes for true."""
+    value = get(key)
     known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if str(value).lower() not in known:
-        raise ParameterError(f"bigbia.follow_links={value!r}: must be true or false")
+        raise ParameterError(f"bigbia.{key}={value!r}: must be true or false")
     return known[str(value).lower()]
 
 

@@ -24,6 +24,7 @@ from bigbia.units import EXAMPLE, LENGTHS, TIMES, convert, known_unit, parse_len
 
 AXES = "tczyx"
 SPACE = "zyx"
+MOST_VOXELS = 2**31  # that a length in words may be: more than any axis has, so its unit is wrong
 
 
 def lengths(value: Any, image: Any, what: str) -> tuple[float, ...]:
@@ -100,7 +101,12 @@ def _voxels(number: float, physical: str, image: Any, axis: str, shown: str) -> 
             f"{shown}: the image's voxel size along {axis} is {step:g} without a unit: "
             f'give voxels, or open it with voxel_size="{step:g} um"'
         )
-    return rounded(number / convert(step, own, physical))
+    voxels = rounded(number / convert(step, own, physical))
+    if voxels > MOST_VOXELS:
+        raise ParameterError(
+            f"{shown}: is {voxels:.3g} voxels along {axis}, where one is {step:g} {own}: check the unit, or give voxels"
+        )
+    return voxels
 
 
 def is_hyperstack(image: Any) -> bool:
@@ -147,21 +153,38 @@ def hyperstack(
     """
     import xarray
 
+    if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+        raise ParameterError(f"hyperstack: needs a NumPy or Dask array, got {type(array).__name__}: np.asarray(...) it")
     dims = parse_axes(axes, array.shape)
+    starts = _origins(origin, dims)
+    if time_step is not None and (not _is_number(time_step) or not 0 < time_step < math.inf):
+        raise ParameterError(f"time_step={time_step!r}: must be a positive number")
     sizes, physical = parse_voxel_size(voxel_size, [d for d in dims if d in SPACE], unit)
     coords: dict[str, Any] = {}
     for axis, length in zip(dims, array.shape):
         if axis in sizes:
-            coords[axis] = _coordinate(axis, length, sizes[axis], physical, (origin or {}).get(axis, 0.0))
+            coords[axis] = _coordinate(axis, length, sizes[axis], physical, starts.get(axis, 0.0))
         elif axis == "t" and time_step is not None:
-            coords[axis] = _coordinate(axis, length, time_step, unit_name(time_unit), (origin or {}).get(axis, 0.0))
+            coords[axis] = _coordinate(axis, length, time_step, unit_name(time_unit), starts.get(axis, 0.0))
         elif axis == "c" and channels is not None:
             coords[axis] = (axis, np.array(_channel_names(channels, length), dtype=object).astype(str))
     if channels is not None and "c" not in dims:
-        raise ParameterError(
-            f"channels={list(channels)}: the image has no axis c, only {', '.join(dims)}: leave it out"
-        )
+        raise ParameterError(f"channels={channels!r}: the image has no axis c, only {', '.join(dims)}: leave it out")
     return xarray.DataArray(array, dims=dims, coords=coords, name=name)
+
+
+def _origins(origin: Any, dims: Sequence[str]) -> dict[str, float]:
+    if origin is None:
+        return {}
+    shown = f"origin={origin!r}"
+    if not isinstance(origin, Mapping):
+        raise ParameterError(f'{shown}: must say where the first voxel lies by axis: write {{"z": 12.5}}')
+    for axis, start in origin.items():
+        if axis not in dims:
+            raise ParameterError(f"{shown}: {axis!r} is no axis of the image, {nearest(str(axis), dims)}")
+        if not _is_number(start) or not math.isfinite(start):
+            raise ParameterError(f"{shown}: {start!r} is no place along {axis}: give a finite number")
+    return {axis: float(start) for axis, start in origin.items()}
 
 
 def _coordinate(axis: str, length: int, step: float, physical: str | None, start: float) -> tuple[str, Any, dict]:
@@ -172,6 +195,8 @@ def _coordinate(axis: str, length: int, step: float, physical: str | None, start
 
 
 def _channel_names(channels: Sequence[str], length: int) -> list[str]:
+    if not isinstance(channels, Sequence | np.ndarray):
+        raise ParameterError(f"channels={channels!r}: must be {length} names, one a channel")
     names = [channels] if isinstance(channels, str) else [str(c) for c in channels]
     if len(names) != length:
         raise ParameterError(f"channels={names}: {len(names)} names for {length} channels: give one a channel")
@@ -183,6 +208,10 @@ def _channel_names(channels: Sequence[str], length: int) -> list[str]:
 
 def parse_axes(axes: str | Sequence[str], shape: tuple[int, ...]) -> tuple[str, ...]:
     """The axes the user named, checked against a shape: lower case, one an axis, each once."""
+    if not isinstance(axes, str | Sequence):
+        raise ParameterError(
+            f'axes={axes!r}: must name each axis once: write for instance axes="{AXES[-len(shape) :]}"'
+        )
     dims = tuple(str(a).strip().lower() for a in (axes.replace(",", "") if isinstance(axes, str) else axes))
     shown = f"axes={axes!r}"
     for axis in dims:
@@ -214,6 +243,8 @@ def parse_voxel_size(given: Any, space: Sequence[str], unit: str | None = None) 
     else:
         sizes = given
     if not isinstance(sizes, Mapping):
+        if not isinstance(sizes, Sequence | np.ndarray) or np.ndim(sizes) != 1:
+            raise ParameterError(f'{shown}: is not a voxel size: write "{EXAMPLE}", a number, or a dict by axis')
         if len(sizes) != len(space):
             raise ParameterError(
                 f"{shown}: {len(sizes)} numbers for {len(space)} spatial axes ({', '.join(space)}): "

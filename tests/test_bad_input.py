@@ -155,3 +155,30 @@ def test_more_labels_than_numbers_stops_before_any_is_written(tmp_path):
         bigbia.save(tmp_path / "o.zarr", labels={"n": labels.reshape(40, 100)})
     assert not list(tmp_path.iterdir())
     assert bigbia.measure.label(mask, dtype="uint16").max().compute() == 2000
+
+
+NAN = np.where(np.arange(400).reshape(20, 20) == 42, np.nan, 1.0)
+BELOW = np.where(np.arange(400).reshape(20, 20) == 42, -1, 1).astype("i4")
+VOXELS = {
+    "a table of labels below zero": (
+        lambda p: bigbia.save(p, tables={"t": bigbia.measure.regionprops_table(da.from_array(BELOW, chunks=10))}),
+        r"label -1 in the block y=0\.\.9, x=0\.\.9: labels are 1 or more",
+    ),
+    "a threshold of NaN": (
+        lambda p: bigbia.save(p, da.from_array(NAN, chunks=10) > bigbia.filters.threshold_otsu(NAN)),
+        r"holds nan at voxel \(2, 2\).*replace it first",
+    ),
+    "numbers for labels below zero": (
+        lambda p: bigbia.save(p, labels={"a": bigbia.segmentation.relabel_sequential(da.from_array(BELOW, chunks=10))}),
+        r"label -1 in the block .*set it to 0 first",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("call", VOXELS.values(), ids=VOXELS)
+def test_what_only_the_voxels_tell_is_named_and_nothing_is_published(tmp_path, call):
+    function, said = call
+    with pytest.raises(BigbiaError, match=said) as caught:
+        function(tmp_path / "o.zarr")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "o.zarr").exists()

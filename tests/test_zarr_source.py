@@ -1,18 +1,21 @@
 """Zarr arrays as sources: equal to zarr's own reading, whatever the codec; damaged and absent chunks; identity."""
 
+import json
 import os
 import pickle
 import shutil
 
+import dask
+import google_crc32c
 import numpy as np
 import pytest
 import tifffile
 import zarr
 from images import CHUNKS, SHAPE, check_source, multiscale, opened, scaled, voxels, write_zarr
-from numcodecs import LZ4, Blosc, Delta, GZip, Zlib, Zstd
+from numcodecs import BZ2, LZ4, AsType, Blosc, Delta, FixedScaleOffset, GZip, Shuffle, Zlib, Zstd
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
 
-from bigbia.errors import InputError
+from bigbia.errors import InputError, ParameterError
 from bigbia.io.opening import describe
 from bigbia.io.places import Place
 from bigbia.io.zarr_source import ZarrSource, find_node
@@ -200,3 +203,143 @@ def test_a_lazy_image_opened_again_sees_the_new_voxels(tmp_path):
     assert int(opened(tmp_path / "x.tif").sum()) == voxels().sum() + voxels().size
     with pytest.raises(InputError, match="has changed since it was opened: open it again"):
         pickle.loads(pickle.dumps(before)).values  # noqa: B018
+
+
+def written(path, **words):
+    """A store as bigbia leaves it: an image, labels, and the manifest of the run."""
+    store = multiscale(path, [scaled(1, 1, 1)])
+    for folder in (store / "0", store / "labels/cells/0"):
+        shutil.rmtree(folder, ignore_errors=True)
+        write_zarr(folder, voxels() + 1, config={"write_empty_chunks": True}, **words)
+    (store / "_bigbia").mkdir()
+    (store / "_bigbia/manifest.json").write_text('{"blocks": "abc"}')
+    return store
+
+
+@pytest.mark.parametrize("inside", ["0", "labels/cells/0"])
+def test_in_what_bigbia_wrote_every_chunk_is_there(tmp_path, inside):
+    store = written(tmp_path / "x.zarr")
+    source = ZarrSource(find_node(Place(store / inside)))
+    assert source.on_missing == "error"
+    assert pickle.loads(pickle.dumps(source)).on_missing == "error"
+    check_source(source, voxels() + 1)
+    assert (
+        token(store / inside) == token(store / inside, on_missing="error") != token(store / inside, on_missing="fill")
+    )
+    os.remove(store / inside / "c/1/2/0")
+    with pytest.raises(InputError, match=r"chunk c/1/2/0 is missing \(4 x 3 x 8 voxels at .*: restore it, or pass"):
+        opened(store / inside).values  # noqa: B018
+    filled = opened(store / inside, on_missing="fill").values
+    assert (filled[4:8, 14:, :8] == 0).all()
+    assert (filled > 0).sum() == filled.size - filled[4:8, 14:, :8].size
+    assert source.missing_chunks() == (1, 27)
+
+
+def test_the_image_bigbia_wrote_is_strict_too(tmp_path):
+    store = written(tmp_path / "x.zarr")
+    os.remove(store / "0/c/0/0/0")
+    with pytest.raises(InputError, match="chunk c/0/0/0 is missing"):
+        opened(store).values  # noqa: B018
+    shutil.rmtree(store / "_bigbia")
+    assert opened(store).values[0, 0, 0] == 0
+    with pytest.raises(InputError, match="chunk c/0/0/0 is missing"):
+        opened(store, on_missing="error").values  # noqa: B018
+
+
+@pytest.mark.parametrize("place", ["end", "start"])
+def test_a_chunk_that_our_shard_does_not_hold(tmp_path, place):
+    shards = {"shape": (8, 14, 16), "index_location": place}
+    store = written(tmp_path / "x.zarr", shards=shards)
+    check_source(ZarrSource(find_node(Place(store / "0"))), voxels() + 1)  # also where a shard reaches over the edge
+    file = store / "0/c/1/0/1"
+    data = bytearray(file.read_bytes())
+    start = len(data) - 132 if place == "end" else 0
+    data[start + 16 * 2 : start + 16 * 3] = b"\xff" * 16  # the third of its 2 x 2 x 2 chunks
+    data[start + 128 : start + 132] = google_crc32c.value(bytes(data[start : start + 128])).to_bytes(4, "little")
+    file.write_bytes(data)
+    message = r"a chunk of the shard c/1/0/1 is missing \(3 x 7 x 7 voxels at z=8..10, y=7..13, x=16..22\): restore it"
+    with pytest.raises(InputError, match=message):
+        opened(store / "0").values  # noqa: B018
+    expected = voxels() + 1
+    expected[8:11, 7:14, 16:23] = 0
+    np.testing.assert_array_equal(opened(store / "0", on_missing="fill").values, expected)
+    (store / "_bigbia/manifest.json").unlink()
+    # In a foreign shard a chunk that is not held is a chunk of fill values, and says so in no other way.
+    np.testing.assert_array_equal(opened(store / "0").values, expected)
+    np.testing.assert_array_equal(opened(store / "0", on_missing="error").values, expected)
+
+
+def test_rarer_codecs_are_read_as_zarr_reads_them(tmp_path):
+    """What the guard lets through comes out right; what it must take apart first, too."""
+    data = voxels()
+    kinds = {
+        "bz2": {"compressors": BZ2(1)},
+        "delta and zstd": {"filters": [Delta(dtype="<u2")], "compressors": Zstd(1)},
+        "wider": {"filters": [AsType(encode_dtype="<i8", decode_dtype="<u2")], "compressors": GZip(1)},
+        "fixed": {"filters": [FixedScaleOffset(offset=0, scale=1, dtype="<u2", astype="<u4")], "compressors": Zlib(1)},
+        "shuffle": {"filters": [Shuffle(2)], "compressors": LZ4()},
+        "checked": {"filters": [Delta(dtype="<u2")], "compressors": Blosc()},
+        "order F": {"order": "F", "compressors": BZ2(1)},
+    }
+    for name, words in kinds.items():
+        write_zarr(tmp_path / f"{name}.zarr", data, 2, **words)
+        source = ZarrSource(find_node(Place(tmp_path / f"{name}.zarr")))
+        assert source._decoder is None
+        check_source(source, data)
+    for name, compressors in (("crc", [ZstdCodec(), Crc32cCodec()]), ("gzip", [GzipCodec()]), ("raw", None)):
+        filters = [TransposeCodec(order=(1, 0, 2))]
+        for shards in (None, (8, 14, 16)):
+            path = tmp_path / f"{name} {shards}.zarr"
+            write_zarr(path, data, filters=filters, compressors=compressors, shards=shards)
+            source = ZarrSource(find_node(Place(path)))
+            check_source(source, data)
+            np.testing.assert_array_equal(source.read(((1, 3), (2, 9), (0, 20))), data[1:3, 2:9, :20])
+
+
+def test_links_within_a_store_are_followed_and_others_if_asked(tmp_path):
+    write_zarr(tmp_path / "x.zarr", voxels())
+    shutil.copy(tmp_path / "x.zarr/c/0/0/0", tmp_path / "annex")
+    os.remove(tmp_path / "x.zarr/c/0/0/0")
+    os.symlink("../../../../annex", tmp_path / "x.zarr/c/0/0/0")
+    assert os.path.exists(tmp_path / "x.zarr/c/0/0/0")
+    message = (
+        r"c/0/0/0: is a link out of the store, to .*/annex: refused; if you trust it, set bigbia.follow_links to true"
+    )
+    with pytest.raises(InputError, match=message):
+        opened(tmp_path / "x.zarr")
+    with dask.config.set({"bigbia.follow_links": True}):
+        image = opened(tmp_path / "x.zarr")
+    np.testing.assert_array_equal(image.values, voxels())  # decided when it is opened, for whoever reads
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(image)).values, voxels())
+    os.rename(tmp_path / "annex", tmp_path / "x.zarr/annex")
+    os.remove(tmp_path / "x.zarr/c/0/0/0")
+    os.symlink("../../../annex", tmp_path / "x.zarr/c/0/0/0")
+    np.testing.assert_array_equal(opened(tmp_path / "x.zarr").values, voxels())
+
+
+def test_a_store_behind_a_link_is_a_store(tmp_path):
+    store = multiscale(tmp_path / "far/x.zarr", [scaled(1, 1, 1)])
+    os.symlink(tmp_path / "far", tmp_path / "near")
+    os.symlink(store, tmp_path / "y.zarr")
+    for path in (tmp_path / "near/x.zarr", tmp_path / "y.zarr", tmp_path / "y.zarr/0"):
+        np.testing.assert_array_equal(opened(path).values, voxels())
+
+
+def test_the_setting_is_a_truth(tmp_path, monkeypatch):
+    write_zarr(tmp_path / "x.zarr", voxels())
+    monkeypatch.setenv("BIGBIA_FOLLOW_LINKS", "perhaps")
+    with pytest.raises(ParameterError, match=r"bigbia\.follow_links='perhaps': must be true or false"):
+        opened(tmp_path / "x.zarr")
+    monkeypatch.setenv("BIGBIA_FOLLOW_LINKS", "TRUE")
+    assert Place(tmp_path / "x.zarr").root is None
+    monkeypatch.setenv("BIGBIA_FOLLOW_LINKS", "0")
+    assert Place(tmp_path / "x.zarr").root == os.path.realpath(tmp_path / "x.zarr")
+
+
+def test_a_shard_that_is_not_whole_chunks(tmp_path):
+    write_zarr(tmp_path / "x.zarr", voxels(), shards=(8, 14, 16))
+    meta = json.loads((tmp_path / "x.zarr/zarr.json").read_text())
+    meta["chunk_grid"]["configuration"]["chunk_shape"][0] = 9
+    (tmp_path / "x.zarr/zarr.json").write_text(json.dumps(meta))
+    with pytest.raises(InputError, match=r"shards \(9, 14, 16\) are not whole chunks of \(4, 7, 8\)"):
+        opened(tmp_path / "x.zarr")

@@ -1,4 +1,4 @@
-"""Reading a source through a cache of decoded chunks.
+"""Reading a source through a cache of decoded chunks; and having the memory of finished tasks given back.
 
 Blocks overlap by their halos, and a Zarr chunk costs about a millisecond to reach whatever its size. One cache a
 process, bounded in bytes, least recently used goes first; a chunk that two threads want at once is decoded once.
@@ -6,7 +6,11 @@ process, bounded in bytes, least recently used goes first; a chunk that two thre
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import os
 import threading
+import time
 from collections import OrderedDict
 from itertools import product
 from typing import Any
@@ -17,6 +21,16 @@ from bigbia import config
 from bigbia.graph.boxes import Box, shape_of, slices, volume
 
 LIMIT = 256 << 20  # more than this saves nothing: blocks come in Morton order
+
+# Bytes of Python and its libraries with kernels of every kind loaded, 342 MiB measured (tests/test_memory.py). The share
+# of the memory setting that the cache may have is of what is left.
+RESERVED = 352 << 20
+
+
+def capacity(memory: int | None = None) -> int:
+    """Bytes that decoded chunks may take, of a memory setting."""
+    memory = config.memory() if memory is None else memory
+    return max(0, min(LIMIT, int(config.cache_share() * (memory - RESERVED))))
 
 
 class ChunkCache:
@@ -30,7 +44,7 @@ class ChunkCache:
 
     @property
     def capacity(self) -> int:
-        return min(LIMIT, int(float(config.get("cache")) * config.memory()))
+        return capacity()
 
     def get(self, key: tuple, load: Any) -> np.ndarray:
         while True:
@@ -69,13 +83,65 @@ class ChunkCache:
 CACHE = ChunkCache()
 
 
+# ---- what the allocator keeps ----------------------------------------------------------------------------------------
+FULL = (
+    0.7  # of the memory setting: from then on what is free is given back; the rest is for the tasks that are under way
+)
+OFTEN = 0.1  # seconds from one time to the next
+_last = 0.0
+
+
+def relieve() -> None:
+    """Called after a block task: have free memory given back to the system where the process nears its setting.
+
+    The allocator keeps what threads have freed, up to some dozens of MiB each, for what they ask for next. To give
+    everything back at once, always, costs a filter half its time.
+    """
+    global _last
+    now = time.monotonic()
+    if now - _last > OFTEN and resident() > FULL * config.memory():
+        _last = now
+        trim = _trim()
+        if trim is not None:
+            trim(0)
+
+
+def resident() -> int:
+    """Bytes of memory that this process has; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+@functools.cache
+def _trim() -> Any:
+    """The GNU C library's `malloc_trim`; None under another one."""
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError):
+        return None
+
+
+def _inside(source: Any, box: Box) -> Box:
+    """The chunks that a box touches, from and to along each axis."""
+    return tuple((a // c, -(-b // c)) for (a, b), c in zip(box, source.chunks))
+
+
+def whole_chunks(source: Any, box: Box) -> bool:
+    """Whether a box is whole chunks, or a sliver of huge ones: nothing to share."""
+    chunks = zip(_inside(source, box), source.chunks, source.shape)
+    covered = tuple((i * c, min(j * c, n)) for (i, j), c, n in chunks)
+    return covered == box or volume(covered) > 64 * volume(box)
+
+
 def read(source: Any, box: Box) -> np.ndarray:
     """The voxels of a box of a source."""
     shape, chunks = source.shape, source.chunks
-    inside = tuple((a // c, -(-b // c)) for (a, b), c in zip(box, chunks))
-    covered = tuple((i * c, min(j * c, n)) for (i, j), c, n in zip(inside, chunks, shape))
-    if covered == box or volume(covered) > 64 * volume(box) or not box:
-        return source.read(box)  # whole chunks, or a sliver of huge ones: nothing to share
+    if not box or whole_chunks(source, box):
+        return source.read(box)
+    inside = _inside(source, box)
     out = np.empty(shape_of(box), source.dtype)
     for index in product(*(range(i, j) for i, j in inside)):
         origin = tuple((i * c, min((i + 1) * c, n)) for i, c, n in zip(index, chunks, shape))

@@ -19,7 +19,13 @@ from typing import Any
 import numpy as np
 
 ABSENT = 2**64 - 1  # offset and length of an inner chunk that a shard does not hold
+MAX_FRAME = 1 << 20  # bytes that any chunk may take: frames of a few voxels are mostly header
 _PLAIN = {"zstd", "blosc", "gzip", "zlib", "lz4"}
+
+
+def largest_frame(nbytes: int) -> int:
+    """More bytes than a compressor makes of `nbytes` that it cannot compress."""
+    return nbytes + nbytes // 8 + 4096
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,11 @@ class Decoder:
     @property
     def nbytes(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
+
+    def check_stored(self, length: int) -> None:
+        """ValueError for a length that no such chunk has, before it is read."""
+        if length > max(MAX_FRAME, largest_frame(self.nbytes)):
+            raise ValueError(f"holds {length} bytes, which decode to more than the {self.nbytes} that are declared")
 
     def decode(self, data: bytes) -> np.ndarray:
         """The chunk's voxels in native byte order, writable. ValueError where the bytes are not such a chunk."""
@@ -150,17 +161,12 @@ def _decompress(name: str, data: Any, out: np.ndarray) -> None:
             raise ValueError("is cut off")
         out[...] = np.frombuffer(raw, out.dtype).reshape(out.shape)
         return
-    size = _content_size(name, data)
+    size = content_size(name, data)
     if size is not None and size != out.nbytes:
         raise ValueError(f"decodes to {size} bytes, {out.nbytes} are declared")
     try:
-        if size is None:
-            raw = _codec(name).decode(data)
-            if len(raw) != out.nbytes:
-                raise ValueError(f"decodes to {len(raw)} bytes, {out.nbytes} are declared")
-            out[...] = np.frombuffer(raw, out.dtype).reshape(out.shape)
-        else:
-            _codec(name).decode(data, out=out)
+        # Into `out` and nowhere else: a zstd frame need not say its size, and more frames may follow the first.
+        _codec(name).decode(data, out=out)
     except RuntimeError as error:  # what numcodecs raises for bytes that it cannot read
         raise ValueError(str(error)) from None
 
@@ -171,7 +177,7 @@ def _codec(name: str) -> Any:
     return {"zstd": numcodecs.Zstd, "blosc": numcodecs.Blosc, "lz4": numcodecs.LZ4}[name]()
 
 
-def _content_size(name: str, data: Any) -> int | None:
+def content_size(name: str, data: Any) -> int | None:
     """How many bytes a frame says it decodes to; None where a zstd stream does not say."""
     head = bytes(data[:18])
     if len(head) < (16 if name == "blosc" else 6):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -47,12 +48,21 @@ def replace(path: Path, data: bytes) -> None:
             while len(view):
                 view = view[file.write(view) :]
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Give a file its name, also where a damaged disk has a folder of that name."""
+    try:
+        os.replace(temporary, path)
+    except IsADirectoryError:
+        shutil.rmtree(path)
+        os.replace(temporary, path)
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 from bigbia.errors import InputError, ParameterError
 from bigbia.hyperstack import SPACE
-from bigbia.io.multiscale import Multiscale, multiscale_of
-from bigbia.io.places import Place
+from bigbia.io.multiscale import Multiscale, inside, multiscale_of
+from bigbia.io.places import Place, shown
 from bigbia.io.zarr_source import ZarrNode, ZarrSource, find_node
 from bigbia.units import rounded
 
@@ -50,7 +50,7 @@ class Found:
     notes: list[str] = field(default_factory=list)  # to be said as warnings
 
 
-def find(path: Any, level: Any, on_missing: str) -> Found:
+def find(path: Any, level: Any, on_missing: str | None) -> Found:
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise ParameterError(f"path={path!r}: is not a path: name a file, a folder or a URL")
     if not isinstance(level, int) or isinstance(level, bool):
@@ -64,12 +64,16 @@ def find(path: Any, level: Any, on_missing: str) -> Found:
         raise InputError(f"{place}: there is nothing{_sibling(place)}")
     if kind == "folder":
         names = place.names()
-        shown = (
-            f"{len(names)} entries ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else "nothing"
+        within = (
+            f"{len(names)} entries ({', '.join(map(shown, names[:3]))}{', ...' if len(names) > 3 else ''})"
+            if names
+            else "nothing"
         )
         raise InputError(
-            f"{place}: is not an image: a folder without Zarr metadata, holding {shown}: name the image in it"
+            f"{place}: is not an image: a folder without Zarr metadata, holding {within}: name the image in it"
         )
+    if kind == "device":
+        raise InputError(f"{place}: is not an image: a device or a pipe: name a file or a folder")
     from bigbia.io.tiff import is_tiff
 
     if not is_tiff(place):
@@ -106,10 +110,10 @@ def _stem(place: Place) -> str:
     return name
 
 
-def _tiff(place: Place, level: int, on_missing: str) -> Found:
+def _tiff(place: Place, level: int, on_missing: str | None) -> Found:
     from bigbia.io.tiff import open_tiff
 
-    source, info = open_tiff(place, level, on_missing)
+    source, info = open_tiff(place, level, on_missing or "fill")
     names = tuple(info.axes or info.stored_axes.lower())
     shrink = {a: n / m for a, n, m in zip(names, info.levels[0], info.levels[level]) if a in SPACE}
     return Found(
@@ -121,7 +125,7 @@ def _tiff(place: Place, level: int, on_missing: str) -> Found:
     )  # fmt: skip
 
 
-def _zarr(node: ZarrNode, level: int, on_missing: str) -> Found:
+def _zarr(node: ZarrNode, level: int, on_missing: str | None) -> Found:
     if node.kind == "array":
         if level != 0:
             raise ParameterError(
@@ -151,7 +155,7 @@ def _zarr(node: ZarrNode, level: int, on_missing: str) -> Found:
     return found
 
 
-def _level(group: ZarrNode, image: Multiscale, level: int, array: ZarrNode, on_missing: str) -> Found:
+def _level(group: ZarrNode, image: Multiscale, level: int, array: ZarrNode, on_missing: str | None) -> Found:
     source = ZarrSource(array, axes="".join(image.axes) if image.axes else None, on_missing=on_missing)
     fits, mismatch = image.axes is not None and len(image.axes) == len(source.shape), None
     if image.axes is not None and not fits:
@@ -188,7 +192,7 @@ def _image_around(place: Place) -> tuple[ZarrNode, Multiscale, int] | None:
     return None
 
 
-def _plain_array(node: ZarrNode, on_missing: str) -> Found:
+def _plain_array(node: ZarrNode, on_missing: str | None) -> Found:
     said = node.meta.get("dimension_names") or node.attributes.get("_ARRAY_DIMENSIONS")
     words = [str(word).lower() for word in said] if isinstance(said, list) else []
     names = tuple(_WORDS.get(word, word) for word in words)
@@ -216,12 +220,14 @@ def _what_group(node: ZarrNode) -> str:
     ome = node.attributes.get("ome", node.attributes)
     ome = ome if isinstance(ome, Mapping) else {}
     for key, what in (("plate", "a plate"), ("well", "a well"), ("labels", "a list of label images")):
-        inside = ome.get(key)
-        entries = inside.get("wells" if key == "plate" else "images", []) if isinstance(inside, Mapping) else inside
+        said = ome.get(key)
+        entries = said.get("wells" if key == "plate" else "images", []) if isinstance(said, Mapping) else said
         if isinstance(entries, list) and entries:
             paths = [str(e.get("path")) if isinstance(e, Mapping) else str(e) for e in entries]
+            for path in paths:
+                inside(path, str(node.place), key)
             field = "/0" if key == "plate" else ""
             return f"is {what} of {len(paths)} ({', '.join(paths[:4])}): open one, as in {node.place}/{paths[0]}{field}"
-    names = [n for n in node.place.names() if not n.startswith(".") and n not in ("zarr.json", "OME")]
-    inside = f"it holds {', '.join(names[:6])}: name one of them" if names else "it holds nothing"
-    return f"is a Zarr group without an image (no multiscales); {inside}"
+    names = [shown(n) for n in node.place.names() if not n.startswith(".") and n not in ("zarr.json", "OME")]
+    within = f"it holds {', '.join(names[:6])}: name one of them" if names else "it holds nothing"
+    return f"is a Zarr group without an image (no multiscales); {within}"

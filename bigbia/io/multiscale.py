@@ -10,7 +10,7 @@ from typing import Any
 
 from bigbia.errors import InputError
 from bigbia.hyperstack import AXES, SPACE
-from bigbia.io.places import Place
+from bigbia.io.places import Place, brief, shown
 from bigbia.io.zarr_source import ZarrNode, find_node
 from bigbia.units import LENGTHS, TIMES, convert, rounded, unit_name
 
@@ -41,8 +41,8 @@ def multiscale_of(node: ZarrNode) -> Multiscale | None:
     datasets = first.get("datasets")
     if not isinstance(datasets, list) or not datasets or not all(isinstance(d, Mapping) for d in datasets):
         raise InputError(f"{where}: its multiscales name no datasets: the metadata are damaged, restore them")
-    paths = tuple(_inside(d.get("path"), where) for d in datasets)
-    version = str(ome.get("version") or first.get("version") or ("0.5" if "ome" in node.attributes else "0.4"))
+    paths = tuple(inside(d.get("path"), where, "dataset") for d in datasets)
+    version = brief(ome.get("version") or first.get("version") or ("0.5" if "ome" in node.attributes else "0.4"))
     names, units = _axes(first.get("axes"), version)
     channels = _channels(ome.get("omero"))
     if names is None:
@@ -67,13 +67,13 @@ def multiscale_of(node: ZarrNode) -> Multiscale | None:
     )  # fmt: skip
 
 
-def _inside(path: Any, where: str) -> str:
-    """A dataset's path, refused where it leaves the group it stands in."""
-    if not isinstance(path, str) or not path.strip("/"):
-        raise InputError(f"{where}: a dataset's path is {path!r}: the metadata are damaged, restore them")
+def inside(path: Any, where: str, what: str) -> str:
+    """The path of a dataset, label or image as metadata name it; refused where it leaves the group it stands in."""
+    if not isinstance(path, str) or not path.strip("/") or not path.isprintable():
+        raise InputError(f"{where}: a {what}'s path is {brief(path, repr)}: the metadata are damaged, restore them")
     if ".." in path.replace("\\", "/").split("/") or path.startswith(("/", "\\", "~")) or ":" in path:
         raise InputError(
-            f"{where}: dataset path {path!r} leaves the store: refused, name that image itself if you trust it"
+            f"{where}: {what} path {path!r} leaves the store: refused, name that image itself if you trust it"
         )
     return str(PurePosixPath(path))
 
@@ -99,16 +99,23 @@ def _transform(found: Any, ndim: int) -> tuple[list[float], list[float], str | N
         values = one.get(kind) if isinstance(kind, str) else None
         if kind in ("scale", "translation"):
             values = values if isinstance(values, list) else []
-            good = len(values) == ndim and all(isinstance(v, int | float) and math.isfinite(v) for v in values)
+            good = len(values) == ndim and all(map(_is_finite, values))
             if not good or (kind == "scale" and min(values) <= 0):
-                return [], shift, f"its {kind} {one.get(kind)!r} does not fit {ndim} axes"
+                return [], shift, f"its {kind} {brief(one.get(kind), repr)} does not fit {ndim} axes"
             if kind == "scale":
                 scale = [float(v) for v in values]
             else:
                 shift = [float(v) for v in values]
         elif kind != "identity":
-            return [], shift, f"its coordinate transformation {kind!r} is neither scale nor translation"
+            return [], shift, f"its coordinate transformation {brief(kind, repr)} is neither scale nor translation"
     return scale, shift, None
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # JSON's whole numbers have no end
+        return False
 
 
 def _one_unit(names: Sequence[str], units: Sequence[str | None], values: list[dict[str, float]]) -> str | None:
@@ -128,7 +135,7 @@ def _channels(omero: Any) -> tuple[str, ...] | None:
     found = omero.get("channels") if isinstance(omero, Mapping) else None
     if not isinstance(found, list) or not found or not all(isinstance(c, Mapping) and "label" in c for c in found):
         return None
-    return tuple(str(c["label"]) for c in found)
+    return tuple(shown(str(c["label"])) for c in found)
 
 
 def _text(value: Any) -> str | None:
@@ -142,9 +149,9 @@ def labels_in(place: Place) -> list[str]:
         return []
     ome = node.attributes.get("ome", node.attributes)
     found = ome.get("labels") if isinstance(ome, Mapping) else None
-    return [str(name) for name in found] if isinstance(found, list) else []
+    return [inside(name, str(node.place), "label") for name in found] if isinstance(found, list) else []
 
 
 def tables_in(place: Place) -> list[str]:
     """Names of what lies in the folder `tables` of an image group."""
-    return [n for n in (place / "tables").names() if not n.startswith((".", "_")) and n != "zarr.json"]
+    return [shown(n) for n in (place / "tables").names() if not n.startswith((".", "_")) and n != "zarr.json"]

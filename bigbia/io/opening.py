@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bigbia import config
 from bigbia.errors import BigbiaWarning, InputError, ParameterError, nearest
 from bigbia.hyperstack import EXAMPLE, SPACE, hyperstack, parse_axes, parse_voxel_size
 from bigbia.io.finding import Found, find
@@ -26,7 +27,7 @@ def open(  # the name users type, as bigbia.open
     voxel_size: Any = None,
     channels: str | Sequence[str | int] | None = None,
     block: Any = "auto",
-    on_missing: str = "fill",
+    on_missing: str | None = None,
 ) -> Any:
     """A lazy image from OME-Zarr (0.4, 0.5), Zarr (2, 3), TIFF, OME-TIFF or ImageJ TIFF.
 
@@ -39,7 +40,8 @@ def open(  # the name users type, as bigbia.open
         numbers have no unit. Overrides what the file says.
     channels : which channels, by name or number from 0; or, where the file has no names or others, a name for each
     block : voxels a compute block: "auto", one number, or one an axis
-    on_missing : a chunk that is absent reads as its fill value ("fill"), as the Zarr specification says, or "error"
+    on_missing : a chunk that is absent reads as its fill value ("fill"), as the Zarr specification says, or is an
+        "error". By default an error in what bigbia wrote, where every chunk is there, and "fill" in what others wrote.
 
     Returns
     -------
@@ -54,9 +56,10 @@ def open(  # the name users type, as bigbia.open
     """
     from bigbia.graph.dask import from_source
 
-    if on_missing not in ("fill", "error"):
-        raise ParameterError(f"on_missing={on_missing!r}: {nearest(on_missing, ['fill', 'error'])}")
+    if on_missing not in (None, "fill", "error"):
+        raise ParameterError(f"on_missing={on_missing!r}: {nearest(str(on_missing), ['fill', 'error'])}")
     found = find(path, level, on_missing)
+    _check_unit(found)
     dims = _dims(found, axes, voxel_size)
     sizes, unit = _sizes(found, dims, voxel_size)
     old = _by_position(found, dims, found.sizes)
@@ -81,10 +84,23 @@ def open(  # the name users type, as bigbia.open
         time_step=sizes.get("t"),
         time_unit=found.time_unit,
     )
-    image.encoding["source"] = str(found.place)
+    image.encoding["source"] = found.place.url
     for note in found.notes:
         warnings.warn(note, BigbiaWarning, stacklevel=2)
     return image if chosen is None else image.isel(c=chosen)
+
+
+def _check_unit(found: Found) -> None:
+    """The smallest part that can be read must fit the memory that may be used."""
+    layout = getattr(found.source, "layout", None)
+    unit = layout.chunks if layout else found.source.chunks
+    need, may = math.prod(unit) * found.source.dtype.itemsize, config.memory()
+    if need > may:
+        raise InputError(
+            f"{found.place}: one chunk of {tuple(unit)} {found.source.dtype} is {need / 2**30:.3g} GiB and is read as a "
+            f"whole, {may / 2**30:.3g} GiB may be used: give more memory (bigbia.memory), or write it again in smaller "
+            "chunks"
+        )
 
 
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -1,13 +1,26 @@
-"""Where an image lies: a folder, local or behind fsspec."""
+"""Where an image lies: a folder, local or behind fsspec.
+
+What lies in a local store stays in it: a symbolic link that leads out of the store is refused, unless
+`bigbia.follow_links` is set. A store that was downloaded could otherwise show any file of this machine as an image.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from bigbia.errors import BigbiaError, ParameterError, StorageError
+from bigbia import config
+from bigbia.errors import BigbiaError, InputError, ParameterError, StorageError
+
+DOCUMENT = 64 << 20  # bytes up to which a metadata document is read
+METADATA = ("zarr.json", ".zgroup", ".zarray")
+DEPTH = 8  # folders from an array up to the outermost one of its store
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)  # nonblock: a pipe would wait for its other end
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 class Place:
@@ -18,7 +31,9 @@ class Place:
     """
 
     def __init__(self, path: Any) -> None:
-        text = os.fspath(path)
+        text = os.fsdecode(os.fspath(path))
+        if "\0" in text:
+            raise ParameterError(f"{text!r}: a path cannot hold the character NUL: check what it was made of")
         if text.startswith("file://"):
             text = text[len("file://") :]
         self.local = "://" not in text and "::" not in text
@@ -31,7 +46,8 @@ class Place:
         return Place, (self.url,)
 
     def __str__(self) -> str:
-        return self.url
+        """The path as it can be shown: a name may hold line breaks and the commands of a terminal."""
+        return self.url if self.url.isprintable() else repr(self.url)[1:-1]
 
     @property
     def name(self) -> str:
@@ -41,6 +57,35 @@ class Place:
     def parent(self) -> Place | None:
         head, _, tail = self.url.rpartition("/")
         return Place(head) if head and tail and not head.endswith(("/", ":")) else None
+
+    def outward(self) -> Iterator[Place]:
+        """This folder and those around it, up to the outermost one of the Zarr store; itself where there is no store.
+
+        Folders without metadata of their own (`images`, `labels`) are passed over, at most two in a row.
+        """
+        yield self
+        between: list[Place] = []
+        folder = self.parent
+        for _ in range(DEPTH):
+            if folder is None or len(between) > 2:
+                return
+            between.append(folder)
+            try:
+                inside = any(folder.has(name) for name in METADATA)
+            except StorageError:  # a bucket that may be read and not asked
+                return
+            if inside:
+                yield from between
+                between = []
+            folder = folder.parent
+
+    @cached_property
+    def root(self) -> str | None:
+        """The real folder that nothing read here may leave; None where links may lead anywhere, and behind fsspec."""
+        if not self.local or config.truth("follow_links"):
+            return None
+        *_, outermost = self.outward()
+        return os.path.realpath(outermost.url)
 
     @cached_property
     def remote(self) -> tuple[Any, str]:
@@ -53,24 +98,34 @@ class Place:
             raise ParameterError(f"{self.url}: cannot be reached: {error}") from None
 
     def kind(self) -> str | None:
-        """What is there: "file", "folder", or None."""
+        """What is there: "file", "folder", "device" (a pipe, a socket), or None."""
         if self.local:
-            return "folder" if os.path.isdir(self.url) else "file" if os.path.exists(self.url) else None
+            try:
+                mode = os.stat(self.url).st_mode
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+                    return None
+                raise StorageError(f"{self}: cannot be read: {error.strerror}") from None
+            return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "device"
         fs, path = self.remote
         with storage_errors(self.url):
             return "folder" if fs.isdir(path) else "file" if fs.exists(path) else None
 
     def read(self, name: str) -> bytes | None:
-        """A whole small file, None where there is none."""
-        with storage_errors(f"{self.url}/{name}"):
+        """A whole small file, None where there is none. InputError for a link out of the store, and for a large one."""
+        with storage_errors(f"{self}/{name}"):
             try:
                 if self.local:
-                    with open(os.path.join(self.url, name), "rb") as file:
-                        return file.read()
+                    where = os.path.join(self.url, name)
+                    check_inside(self.root, where)
+                    with os.fdopen(open_file(where, None), "rb") as file:
+                        return _small(file.read(DOCUMENT + 1), f"{self}/{name}")
                 fs, path = self.remote
-                return fs.cat_file(f"{path}/{name}")
+                return _small(fs.cat_file(f"{path}/{name}"), f"{self}/{name}")
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
+            except BigbiaError:
+                raise
             except Exception as error:
                 # A bucket that may be read and not listed says "forbidden" of what is not there.
                 if not self.local and (isinstance(error, PermissionError) or getattr(error, "status", 0) in (403, 404)):
@@ -88,6 +143,7 @@ class Place:
         """What lies directly in the folder, sorted; nothing where it cannot be listed."""
         try:
             if self.local:
+                check_inside(self.root, self.url)
                 return sorted(os.listdir(self.url))
             fs, path = self.remote
             return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in fs.ls(path, detail=False))
@@ -95,10 +151,13 @@ class Place:
             return []
 
     def listing(self) -> dict[str, tuple[int, str]] | None:
-        """Every file below, by relative name: its size and when it was written. None where nobody can list."""
+        """Every file below, by relative name: its size and when it was written. None where nobody can list.
+
+        InputError for a link that leads out of the store, or to a folder.
+        """
         if self.local:
-            with storage_errors(self.url):
-                return {key: (size, str(time)) for key, size, time in _walk(self.url, "")}
+            with storage_errors(str(self)):
+                return {key: (size, str(time)) for key, size, time in _walk(self.url, "", self.root)}
         if self.url.startswith("http"):
             return None  # fsspec would follow the links of web pages
         fs, path = self.remote
@@ -128,17 +187,80 @@ class Place:
         return FsspecStore.from_url(self.url, read_only=read_only)
 
 
-def _walk(folder: str, prefix: str) -> Iterator[tuple[str, int, int]]:
+def _walk(folder: str, prefix: str, root: str | None, seen: frozenset[str] = frozenset()) -> Iterator[tuple]:
     with os.scandir(folder) as entries:
         for entry in entries:
+            link = entry.is_symlink()
+            if link:
+                check_inside(root, entry.path)
             if entry.is_dir():
-                yield from _walk(entry.path, f"{prefix}{entry.name}/")
+                around = seen
+                if link:
+                    if root is not None:
+                        # Links within links can stand for a billion folders.
+                        raise InputError(f"{shown(entry.path)}: is a link to a folder within an array: {_TRUST}")
+                    around = seen | {os.path.realpath(entry.path)}
+                    if len(around) == len(seen):
+                        raise InputError(f"{shown(entry.path)}: leads back to a folder around it: remove the link")
+                yield from _walk(entry.path, f"{prefix}{entry.name}/", root, around)
             else:
                 try:
                     found = entry.stat()
-                except FileNotFoundError:  # a link to nowhere, as git-annex leaves them: absent
+                except OSError as error:  # a link to nowhere, as git-annex leaves them: absent; a link to itself too
+                    if error.errno not in (errno.ENOENT, errno.ELOOP):
+                        raise
                     continue
                 yield prefix + entry.name, found.st_size, found.st_mtime_ns
+
+
+_TRUST = "refused; if you trust it, set bigbia.follow_links to true (BIGBIA_FOLLOW_LINKS=true)"
+
+
+def shown(path: str) -> str:
+    """A path in one printable line."""
+    return str(path) if path.isprintable() else repr(path)[1:-1]
+
+
+def brief(value: Any, write: Callable[[Any], str] = str) -> str:
+    """What a file says, for a message: one printable line that ends."""
+    text = shown(write(value))
+    return text if len(text) <= 200 else text[:200] + "..."
+
+
+def check_inside(root: str | None, path: str) -> None:
+    """Refuses what a link leads out of the root. What leads to nothing passes: it cannot be read."""
+    if root is None or not os.path.exists(path):
+        return
+    real = os.path.realpath(path)
+    if real != root and not real.startswith(root.rstrip(os.sep) + os.sep):
+        raise InputError(f"{shown(path)}: is a link out of the store, to {shown(real)}: {_TRUST}")
+
+
+def open_file(path: str, root: str | None) -> int:
+    """The descriptor of a regular file. Where a root is given, links are followed only within it.
+
+    A folder on the way to the file is not looked at again: `Place.listing` has refused linked ones.
+    """
+    try:
+        descriptor = os.open(path, _OPEN | (_NO_LINK if root is not None else 0))
+    except OSError as error:
+        if root is None or error.errno not in (errno.ELOOP, errno.EMLINK):
+            raise
+        check_inside(root, path)
+        descriptor = os.open(path, _OPEN)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        raise OSError(errno.EINVAL, "is a device or a pipe, not a file")
+    return descriptor
+
+
+def _small(data: bytes, where: str) -> bytes:
+    if len(data) > DOCUMENT:
+        raise InputError(f"{where}: is larger than {DOCUMENT >> 20} MiB, which no metadata is: the file is damaged")
+    return data
 
 
 def _stamp(found: Mapping[str, Any]) -> str:

@@ -19,8 +19,9 @@ import numpy as np
 
 from bigbia.errors import BigbiaError, InputError, MissingExtraError, ParameterError, StorageError
 from bigbia.graph.boxes import Box, describe, shape_of, slices
-from bigbia.io.places import Place, storage_errors
-from bigbia.io.zarr_source import check_dtype, check_shape
+from bigbia.io.places import Place, shown, storage_errors
+from bigbia.io.tiff_guard import check_extent, check_ome, guard, whole_chain
+from bigbia.io.zarr_layout import MAX_BYTES, check_dtype, check_shape
 from bigbia.units import LENGTHS, TIMES, convert, rounded, unit_name
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -58,7 +59,8 @@ def is_tiff(place: Place) -> bool:
 def open_tiff(place: Place, level: int = 0, on_missing: str = "fill") -> tuple[TiffSource, TiffInfo]:
     """The source of one pyramid level of a file's first image, and what the file says about it."""
     try:
-        with _opened(place) as tif:
+        with whole_chain(place), _opened(place) as tif:
+            check_ome(tif, place)
             if not tif.series:
                 raise InputError(f"{place}: is a TIFF file without an image")
             series = tif.series[0]
@@ -95,11 +97,15 @@ class TiffSource:
         self.shape = tuple(map(int, series.shape))
         check_shape(self.shape, str(place))
         self.dtype = check_dtype(np.dtype(series.dtype), str(place))
+        if math.prod(self.shape) * self.dtype.itemsize > MAX_BYTES:
+            raise InputError(f"{place}: shape {self.shape} of {self.dtype} is more than 1 EiB: its metadata is wrong")
         _check_codec(page, place)
         self.axes = series.axes.lower() if _known(series.axes) else None
         # Where the voxels lie one after the other: (offset, dtype as stored).
         mapped = place.local and series.dataoffset is not None and series.transform is None
         self.mapped = (int(series.dataoffset), self.dtype.newbyteorder(tif.byteorder).str) if mapped else None
+        if self.mapped is not None:
+            check_extent(self.shape, self.dtype.itemsize, self.mapped[0], place)
         lead = _leading_axes(series)
         small = page.nbytes <= (PIECE if page.is_tiled else WHOLE_PAGE)
         # Whole pages: how many axes count them. None: tiles or strips through tifffile's Zarr store.
@@ -140,6 +146,7 @@ class TiffSource:
     def _store(self, tif: Any) -> Any:
         import zarr
 
+        guard(tif.series[0].levels[self.level].keyframe)
         return zarr.open_array(tif.series[0].aszarr(level=self.level, maxworkers=2), mode="r")
 
     def _handle(self) -> Any:
@@ -204,6 +211,7 @@ class TiffSource:
                     )
                 out[place] = 0
                 continue
+            guard(page)
             out[place] = page.asarray(maxworkers=1).reshape(self.shape[lead:])[within]
         return out
 
@@ -313,7 +321,7 @@ def _ome(tif: Any) -> dict[str, Any]:
         time_unit = unit_name(pixels.get("TimeIncrementUnit", "s"))
         out |= {"sizes": sizes | {"t": step}, "time_unit": time_unit if time_unit in TIMES else None}
     names = [channel.get("Name") for channel in pixels.findall("{*}Channel")]
-    return out | ({"channels": tuple(map(str, names))} if names and all(names) else {})
+    return out | ({"channels": tuple(shown(str(name)) for name in names)} if names and all(names) else {})
 
 
 def _imagej(tif: Any, series: Any) -> dict[str, Any]:

@@ -15,7 +15,9 @@ in the ledger and the files they wrote; all else is done again.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import time
 import uuid
@@ -40,6 +42,7 @@ from bigbia.run.partial import check_target, holder_of, led, partial_of
 from bigbia.run.tasks import Failure, worker
 
 FORMAT = 1
+DEATHS = 2  # of the leading process with a block, after which the block is tried in a process of its own
 
 
 @dataclass
@@ -79,6 +82,7 @@ class Run:
     def __post_init__(self) -> None:
         self.full = config.integrity() == "full"
         self._lines: dict[tuple[str, str], Lines] = {}
+        self._done: dict[tuple[str, str], np.ndarray] = {}  # of the step under way: its tasks that were done before
         self._suspect: set[str] = set()  # stages that were found damaged: what was made of them is made again
         self._tainted: set[str] = set()  # places of images of which a block was found damaged
 
@@ -123,7 +127,7 @@ class Run:
             return
         listing = self._listing(stage)
         if listing.exists():
-            names = listing.read_text().splitlines()
+            names = listing.read_text(errors="replace").splitlines()
         elif stage.complete or stage.replaces:
             names = list(stage.folder.records())
         else:
@@ -143,8 +147,7 @@ class Run:
         if not stage.publishes:
             return True  # its records are known by their list; what its lines say of them may be outdated by then
         steps = [s for s in stage.steps if s in stage.block_steps]
-        entries = (e for s in steps for e in self.lines(stage, s).entries())
-        return all(fine for _, fine in checked(entries, self._good))
+        return all(self.lines(stage, step).done(self._good)[0].all() for step in steps)
 
     def _of_damaged(self, stage: Stage) -> bool:
         """Whether it makes a coarser image of one that was damaged."""
@@ -181,10 +184,44 @@ class Run:
             return None
         if damaged:
             self._tainted |= stage.publishes
+        self._count_deaths(stage, step, done, lines)
+        self._done[stage.token, step] = done
         self.worked[-1].skipped = int(done.sum())
         if not done.any():
             return None
         return lambda index: bool(done[lines.place(index)])
+
+    def begun(self, stage: Stage, step: str, index: Index) -> None:
+        """Note that a block is worked on in this process. Asked by its threads."""
+        if stage.folder.path.parent != self.home:
+            return
+        with open(self._begun(stage, step), "ab", buffering=0) as file:
+            file.write(f"{list(index)}\n".encode())
+
+    def _begun(self, stage: Stage, step: str) -> Path:
+        return ledger_folder(self.root) / f"{stage_name(stage.kind, stage.token)}.{step}.begun"
+
+    def _count_deaths(self, stage: Stage, step: str, is_done: np.ndarray, lines: Lines) -> None:
+        """Count for each block how often it was being worked on when the process that led the run was killed."""
+        path = self._begun(stage, step)
+        sessions = self.record["sessions"]
+        if path.exists() and len(sessions) > 1 and "ended" not in sessions[-2]:
+            deaths = self.record.setdefault("deaths", {}).setdefault(f"{stage.token}.{step}", {})
+            for line in set(path.read_text(errors="replace").splitlines()):
+                with suppress(ValueError, TypeError):
+                    index = tuple(json.loads(line))
+                    if not is_done[lines.place(index)]:
+                        deaths[line] = deaths.get(line, 0) + 1
+            write_json(self.root / FOLDER / "run.json", self.record)
+        path.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def suspects(self, stage: Stage, step: str) -> list[Index]:
+        """The blocks with which this process has died so often that they are tried in another."""
+        deaths = self.record.get("deaths", {}).get(f"{stage.token}.{step}", {})
+        done = self._done.get((stage.token, step))
+        found = [tuple(json.loads(line)) for line, n in deaths.items() if n >= DEATHS]
+        return [i for i in found if done is None or not done[self.lines(stage, step).place(i)]]
 
     def done(self, stage: Stage, step: str, entry: Entry) -> None:
         now = self.worked[-1]
@@ -202,6 +239,7 @@ class Run:
         return Entry(failure.block, files, 0.0, failure.attempts, worker(), 0, time.time(), str(failure.error))
 
     def end(self, stage: Stage, step: str, failures: Sequence[Failure] = ()) -> None:
+        self._done.pop((stage.token, step), None)
         self.worked[-1].seconds = time.time() - self.worked[-1].began
         self.failures += failures
         if (lines := self._lines.get((stage.token, step))) is not None:
@@ -287,7 +325,7 @@ def running(
     known = _stopped(root, parts, restart, resumable)
     with led(root):
         if known is None:
-            _empty(root)
+            empty(root)
         _sweep(root)
         run = Run(root, final, parts, allow_missing, known or _new(parts, resumable))
         run.record["sessions"].append(_session())
@@ -331,7 +369,7 @@ def _stopped(root: Path, parts: Mapping[str, Any], restart: bool, resumable: boo
         known = read_json(root / FOLDER / "run.json")
     except StorageError:
         known = None
-    if known is None or restart or known.get("format") != FORMAT:
+    if restart or not is_record(known):
         return None
     if known["fingerprint"] == fingerprint(parts):
         return known
@@ -340,6 +378,19 @@ def _stopped(root: Path, parts: Mapping[str, Any], restart: bool, resumable: boo
     raise RunError(
         f"{root}: holds another run that was stopped ({told(differences(known['parts'], parts))}); finish that one, or "
         "pass restart=True (--restart) to throw away what it has done"
+    )
+
+
+def is_record(known: Any) -> bool:
+    """Whether this is the record of a run, and undamaged as far as it is relied on."""
+    return (
+        isinstance(known, dict)
+        and known.get("format") == FORMAT
+        and isinstance(known.get("sessions"), list)
+        and isinstance(known.get("resumable"), bool)
+        and re.fullmatch("[0-9a-f]{32}", str(known.get("id"))) is not None
+        and isinstance(known.get("parts"), dict)
+        and known.get("fingerprint") == fingerprint(known["parts"])
     )
 
 
@@ -356,7 +407,7 @@ def _stop(run: Run, error: BaseException) -> None:
             shutil.rmtree(run.root, ignore_errors=True)
 
 
-def _empty(root: Path) -> None:
+def empty(root: Path) -> None:
     """Throw away a run, but for its lock."""
     old = read_id(root)
     if old:
@@ -371,15 +422,23 @@ def _empty(root: Path) -> None:
 
 def read_id(root: Path) -> str:
     try:
-        return str((read_json(root / FOLDER / "run.json") or {}).get("id", ""))
+        found = str((read_json(root / FOLDER / "run.json") or {}).get("id", ""))
     except (StorageError, AttributeError):
         return ""
+    return found if re.fullmatch("[0-9a-f]{32}", found) else ""  # a folder is removed by it
 
 
 def _sweep(root: Path) -> None:
-    """Remove what killed tasks were writing."""
+    """Remove what killed tasks were writing, and files of the ledger that can no longer be read or written."""
+    for path in ledger_folder(root).glob("*"):
+        try:
+            open(path, "r+b").close()
+        except IsADirectoryError:
+            shutil.rmtree(path)
+        except PermissionError:
+            path.unlink()
     for place, _, files in os.walk(root):
         for name in files:
-            if name.endswith(TEMPORARY):
+            if name.endswith(TEMPORARY) or (name.startswith(".") and name.endswith(".partial")):  # the latter: tables
                 with suppress(OSError):
                     os.unlink(os.path.join(place, name))

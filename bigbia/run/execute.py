@@ -29,6 +29,7 @@ from bigbia.run.ledger import Entry
 from bigbia.run.tasks import Failure, Outcome, failure, run_tasks, where
 
 IN_FLIGHT = 4  # tasks submitted for each thread
+Begun = Callable[[Stage, str, Index], None]
 
 # The last collection of a process walks every object of every imported module, a third of a second, to free what the
 # operating system frees at once.
@@ -79,6 +80,11 @@ class Unrecorded:
     def end(self, stage: Stage, step: str, failures: Sequence[Failure] = ()) -> None: ...
     def finished(self, stage: Stage) -> None: ...
 
+    def begun(self, stage: Stage, step: str, index: Index) -> None: ...
+
+    def suspects(self, stage: Stage, step: str) -> Collection[Index]:
+        return ()
+
     def replaced(self, stage: Stage, step: str, failure: Failure) -> Entry | None:
         return None
 
@@ -104,6 +110,10 @@ def run_step(stage: Stage, step: str, pool: Any, progress: Any, run: Any) -> Non
         progress.begin(stage.title(step), total, volume(whole(stage.grid.shape)))
     if is_done is not None:
         indices = _not_done(indices, is_done, progress)
+    # Blocks that were being worked on when this process died, more than once: they must not kill it again.
+    suspects = run.suspects(stage, step)
+    if suspects:
+        indices = (index for index in indices if index not in suspects)
     failures = Failures(total)
     size = 1 if by_block else max(1, min(16, total // (2 * pool.count)))
 
@@ -120,11 +130,11 @@ def run_step(stage: Stage, step: str, pool: Any, progress: Any, run: Any) -> Non
             failures.add(outcome)
 
     try:
-        with closing(pool.outcomes(stage, step, _batches(indices, size))) as outcomes:
+        with closing(pool.outcomes(stage, step, _batches(indices, size), run.begun)) as outcomes:
             for outcome in outcomes:
                 settle(outcome)
-        for failure in failures.take_alone():
-            settle(alone(stage, step, failure.block))
+        for index in [*suspects, *failures.take_alone()]:
+            settle(alone(stage, step, index))
     except Stopped:
         pass
     finally:
@@ -159,12 +169,16 @@ class Threads:
         self.count = config.threads()
         self.pool = ThreadPoolExecutor(self.count, thread_name_prefix="bigbia")
 
-    def outcomes(self, stage: Stage, step: str, batches: Iterable[list[Index]]) -> Iterator[Outcome]:
-        """What became of each task, as they end."""
+    def outcomes(self, stage: Stage, step: str, batches: Iterable[list[Index]], begun: Begun) -> Iterator[Outcome]:
+        """What became of each task, as they end. `begun` is told of each block before it is worked on."""
         stop = threading.Event()
 
         def some(batch: list[Index]) -> list[Outcome]:
-            return [] if stop.is_set() else run_tasks(stage, step, batch)
+            if stop.is_set():
+                return []
+            if step in stage.block_steps:
+                begun(stage, step, batch[0])
+            return run_tasks(stage, step, batch)
 
         pending: set[Future] = set()
         try:
@@ -204,8 +218,8 @@ class Cluster:
     def count(self) -> int:
         return max(1, sum(self.client.nthreads().values()))
 
-    def outcomes(self, stage: Stage, step: str, batches: Iterable[list[Index]]) -> Iterator[Outcome]:
-        """What became of each task, as they end."""
+    def outcomes(self, stage: Stage, step: str, batches: Iterable[list[Index]], begun: Begun) -> Iterator[Outcome]:
+        """What became of each task, as they end. A worker that dies with a block does not end this process."""
         from distributed import as_completed
 
         # The result of a task, not scattered data, which would be lost with the worker that holds it.
@@ -270,6 +284,8 @@ def _workers(scheduler: str | None) -> Any:
             except ValueError:
                 pass
         return Threads()
+    if not isinstance(scheduler, str):
+        raise ParameterError(f'scheduler={scheduler!r}: "threads", "processes" or an address: tcp://127.0.0.1:8786')
     if scheduler == "threads":
         return Threads()
     if scheduler == "processes":
@@ -289,7 +305,7 @@ def _workers(scheduler: str | None) -> Any:
     if scheduler.split("://")[0] in ("tcp", "tls"):
         from bigbia.run.network import check_address
 
-        check_address(scheduler, bool(config.get("insecure")))
+        check_address(scheduler, config.truth("insecure"))
         return Cluster(*_connected(scheduler))
     raise ParameterError(f'scheduler={scheduler!r}: "threads", "processes" or an address such as tcp://127.0.0.1:8786')
 

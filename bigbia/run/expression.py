@@ -8,6 +8,7 @@ that of the expression typed in a notebook.
 from __future__ import annotations
 
 import ast
+import math
 import operator
 import sys
 import warnings
@@ -63,7 +64,16 @@ class Expression:
     def evaluate(self, steps: Mapping[str, Any]) -> Any:
         """The expression's value, lazily, given what its names stand for."""
         with _strict_alignment():
-            return _value(self.tree, steps, self.text)
+            try:
+                return _value(self.tree, steps, self.text)
+            except RecursionError:
+                raise ParameterError("has too many nested parts: split it into steps") from None
+            except ArithmeticError as error:  # between numbers: images are divided lazily
+                reason = error.args[-1] if error.args else type(error).__name__
+                way_out = (
+                    "1.0 * IMAGE makes it floating point" if "out of bounds" in str(reason) else "write the number out"
+                )
+                raise ParameterError(f"{self.text!r} cannot be computed: {reason}: {way_out}") from None
 
 
 def parse(text: str | int | float) -> Expression:
@@ -94,7 +104,10 @@ def _check(node: ast.expr, text: str, names: dict[str, None]) -> None:
         case ast.Name(id=name):
             names[name] = None
         case ast.Constant(value=value) if isinstance(value, int | float) and not isinstance(value, bool):
-            pass
+            if value == math.inf:
+                raise ParameterError(
+                    f"{ast.get_source_segment(text, node) or text!r} is too large a number: write it out"
+                )
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
             _check(operand, text, names)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
@@ -102,6 +115,11 @@ def _check(node: ast.expr, text: str, names: dict[str, None]) -> None:
             _check(right, text, names)
             if isinstance(op, ast.Pow):
                 _check_power(left, right)
+            elif (
+                isinstance(op, ast.Div | ast.FloorDiv | ast.Mod) and isinstance(right, ast.Constant) and not right.value
+            ):
+                # NumPy would make 0 of whole numbers, and infinity of the others, without stopping.
+                raise ParameterError(f"{text!r} divides by zero: give another number")
         case ast.Compare(left=left, ops=ops, comparators=comparators):
             _check_comparison(node, text)
             for part, comparison in zip([left, *comparators], [None, *ops]):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bigbia.errors import BigbiaError, RunError, StorageError
+from bigbia.graph.boxes import Index
 from bigbia.run.tasks import Failure
 
 FIRST = 10  # failures without a success: something is fundamentally wrong
@@ -44,10 +45,10 @@ class Failures:
         n = len(self.found) + len(self.alone)
         return (n >= FIRST and not self.succeeded) or n > min(MOST, max(FIRST, SHARE * self.total))
 
-    def take_alone(self) -> Iterator[Failure]:
-        """Those to be tried alone, each once."""
+    def take_alone(self) -> Iterator[Index]:
+        """The blocks to be tried alone, each once."""
         while self.alone:
-            yield self.alone.pop(0)
+            yield self.alone.pop(0).block
 
     def error(self) -> BigbiaError | None:
         """What the run says of them, of the first one's kind; None without any."""

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -58,13 +59,16 @@ class Entry:
         }
         if self.missing:
             found["missing"] = self.missing
-        return json.dumps(found, separators=(",", ":")).encode() + b"\n"
+        text = json.dumps(found, separators=(",", ":"))
+        return f'{text[:-1]},"sum":{zlib.crc32(text.encode())}}}\n'.encode()
 
     @classmethod
     def of(cls, line: bytes) -> Entry:
         """The entry of a line. ValueError where it is none."""
         try:
             found = json.loads(line)
+            if found.pop("sum") != zlib.crc32(json.dumps(found, separators=(",", ":")).encode()):
+                raise ValueError("its sum does not fit")  # another block's number would be believed
             return cls(
                 tuple(int(i) for i in found["block"]),
                 tuple(Written(str(name), int(n), str(digest)) for name, n, digest in found["files"]),
@@ -75,7 +79,7 @@ class Entry:
                 float(found["at"]),
                 str(found.get("missing", "")),
             )
-        except (KeyError, TypeError, RecursionError) as error:
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(str(error)) from None
 
 
@@ -148,10 +152,10 @@ class Lines:
     def close(self) -> None:
         """Bring the lines to the disk."""
         if self._file is not None:
-            with storage_errors(self.path), self._file as file:
+            file, self._file = self._file, None
+            with storage_errors(self.path), file:
                 os.fsync(file.fileno())
-            sync_folder(self.path.parent)
-            self._file = None
+                sync_folder(self.path.parent)
 
 
 def _ends_in_a_line(path: Path) -> bool:
@@ -165,7 +169,7 @@ def entries_at(path: Path) -> Iterator[tuple[int, Entry]]:
     at = 0
     try:
         file = open(path, "rb")  # noqa: SIM115
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError):
         return
     with file:
         for line in file:

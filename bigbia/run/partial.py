@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bigbia.errors import RunError, StorageError
-from bigbia.io.durable import sync_folder, sync_tree
+from bigbia.io.durable import storage_errors, sync_folder, sync_tree
 from bigbia.run.ledger import FOLDER
 
 BEAT = 5.0  # seconds between two signs of life
@@ -36,14 +36,18 @@ def check_target(final: Path, overwrite: bool) -> None:
     """Refuse a place where nothing can be published."""
     if final.exists() and not overwrite:
         raise RunError(f"{final}: exists; choose another place, or pass overwrite=True (--overwrite) to replace it")
-    if final.exists() and not (
-        (final / "zarr.json").exists() or (final / ".zgroup").exists() or not any(final.iterdir())
-    ):
+    if final.exists() and not _may_be_replaced(final):
         raise RunError(f"{final}: exists and is no Zarr folder; it is not replaced: choose another place")
     if not final.parent.is_dir():
         raise StorageError(f"{final}: the folder {final.parent} does not exist: make it first")
     if not os.access(final.parent, os.W_OK):
         raise StorageError(f"{final}: the folder {final.parent} cannot be written to")
+
+
+def _may_be_replaced(final: Path) -> bool:
+    """A Zarr folder, or an empty one."""
+    known = (final / "zarr.json").exists() or (final / ".zgroup").exists()
+    return final.is_dir() and (known or not any(final.iterdir()))
 
 
 @contextmanager
@@ -113,6 +117,11 @@ def holder_of(root: Path) -> dict[str, Any] | None:
 
 def publish(root: Path, final: Path, overwrite: bool) -> None:
     """Give the folder its name, at once for everybody who looks; what it replaces goes last."""
+    with storage_errors(final):
+        _publish(root, final, overwrite)
+
+
+def _publish(root: Path, final: Path, overwrite: bool) -> None:
     sync_tree(root)
     if not final.exists():
         os.rename(root, final)
@@ -124,6 +133,7 @@ def publish(root: Path, final: Path, overwrite: bool) -> None:
         os.rename(final, old)
         os.rename(root, final)
         shutil.rmtree(old, ignore_errors=True)
+    (final / FOLDER / "lock").unlink(missing_ok=True)  # kept until then: nobody else may lead a run that has its name
     sync_folder(final.parent)
 
 

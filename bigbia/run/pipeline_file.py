@@ -7,6 +7,7 @@ them: only `true` and `false` are true and false (YAML 1.1 reads `no` as false, 
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from typing import Any
 import yaml
 
 from bigbia.errors import InputError, ParameterError
+from bigbia.io.places import open_file, shown
 
 LIMIT = 1 << 20
 DEPTH = 50
+DIGITS = 200
 
 _BOOL = ("tag:yaml.org,2002:bool", re.compile(r"true|True|TRUE|false|False|FALSE"), "tTfF")
 _NULL = ("tag:yaml.org,2002:null", re.compile(r"~|null|Null|NULL|"), ["~", "n", "N", ""])
@@ -73,6 +76,10 @@ class _Loader(yaml.SafeLoader):
         return seen
 
     def integer(self, node: Any) -> int:
+        if len(node.value) > DIGITS:  # Python refuses to write out what has some thousands of them
+            raise _Refused(
+                f"the number {node.value[:20]}... has {len(node.value)} digits: write at most {DIGITS}", node.start_mark
+            )
         return int(node.value, 0)
 
     def number(self, node: Any) -> float:
@@ -111,26 +118,29 @@ _Dumper.add_representer(str, _Dumper.text)
 def read_text(path: str | Path) -> str:
     """The text of a pipeline file."""
     path = Path(path)
+    where = shown(str(path))
+    if "\0" in str(path):
+        raise ParameterError(f"{where}: a path cannot hold the character NUL: check what it was made of")
     if path.is_dir():
-        raise ParameterError(f"{path} is a folder, not a pipeline file: the order is PIPELINE.yaml, then the image")
+        raise ParameterError(f"{where} is a folder, not a pipeline file: the order is PIPELINE.yaml, then the image")
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_file(str(path), None), "rb") as file:
             data = file.read(LIMIT + 1)
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such pipeline file") from None
+        raise InputError(f"{where}: there is no such pipeline file") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{where}: cannot be read: {error.strerror}") from None
     if len(data) > LIMIT:
-        raise ParameterError(f"{path}: is larger than 1 MiB, so it is no pipeline file")
+        raise ParameterError(f"{where}: is larger than 1 MiB, so it is no pipeline file")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ParameterError(f"{path}: is not text (UTF-8): the order is PIPELINE.yaml, then the image") from None
+        raise ParameterError(f"{where}: is not text (UTF-8): the order is PIPELINE.yaml, then the image") from None
 
 
 def loads(text: str, name: str) -> Any:
     """The values of YAML text; `name` stands in front of the errors."""
-    if len(text.encode()) > LIMIT:
+    if len(text.encode("utf-8", "surrogatepass")) > LIMIT:
         raise ParameterError(f"{name}: is larger than 1 MiB, so it is no pipeline file")
     loader = None
     try:
@@ -141,8 +151,9 @@ def loads(text: str, name: str) -> Any:
         mark = error.mark if isinstance(error, _Refused) else error.problem_mark
         where = f" line {mark.line + 1}" if mark else ""
         raise ParameterError(f"{name}{where}: {problem}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ParameterError(f"{name}: is not YAML: {str(error).splitlines()[0]}") from None
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ParameterError(f"{name}: is not YAML: {reason}") from None
     finally:
         if loader is not None:
             loader.dispose()

@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from bigbia.graph.scratch import PREFIX
 from bigbia.graph.stages import Stage
 from bigbia.io.durable import intact, storage_errors
 from bigbia.io.zarr_source import Layout
-from bigbia.run.contract import FORMAT, Run
+from bigbia.run.contract import FORMAT, Run, empty
 from bigbia.run.ledger import FOLDER, Entry, Lines, checked, entries_at, ledger_folder, root_of, write_json
 from bigbia.run.writing import Output, layout_at
 
@@ -54,7 +55,7 @@ def seal(run: Run, outputs: Sequence[Output], stages: Sequence[Stage], others: S
             "again to write them again"
         )
     metadata = [*run.release(), *_array_documents(run.root, have)]
-    found = {
+    return {
         "format": FORMAT,
         "fingerprint": run.record["fingerprint"],
         "run": run.record["id"],
@@ -68,10 +69,6 @@ def seal(run: Run, outputs: Sequence[Output], stages: Sequence[Stage], others: S
         "missing": run.missing,
         "made": time.time(),
     }
-    for path in ledger_folder(run.root).glob("*"):
-        if path.name not in kept:
-            path.unlink()
-    return found
 
 
 def sign(root: Path, manifest: Mapping[str, Any], more: Iterable[Written] = ()) -> None:
@@ -85,11 +82,38 @@ def _hash(manifest: Mapping[str, Any]) -> str:
     return digest(MANIFEST, [text.encode()])
 
 
-def clear(run: Run) -> None:
-    """Remove what only a run under way needs."""
+def sealed(run: Run) -> bool:
+    """Whether an earlier session came as far as the manifest, so that all that is left is to clear up and to publish.
+
+    A run that was cleared up is not gone on with otherwise: what its stages left is gone. Damaged since, it starts anew.
+    """
+    if not (run.root / MANIFEST).exists():
+        return False
+    try:
+        manifest = read_manifest(run.root) or {}
+        others = [Written(*file) for file in manifest["others"]]
+        about = [Written(*file) for file in manifest["metadata"] if file[0] != f"{FOLDER}/run.json"]
+        whole = root_of(_every(run.root, manifest["ledger"], others)) == manifest["root"]
+        every = chain(about, _every(run.root, manifest["ledger"], others))
+        whole = whole and all(fine for _, fine in checked(every, lambda file: intact(run.root, file)))
+    except RunError:
+        whole = False
+    if not whole:
+        empty(run.root)
+        write_json(run.root / FOLDER / "run.json", run.record)
+        return False
+    sign(run.root, {**manifest, "metadata": [list(file) for file in about]}, [run.ended()])
+    clear(run, manifest)
+    return True
+
+
+def clear(run: Run, manifest: Mapping[str, Any]) -> None:
+    """Remove what only a run under way needs; once the manifest is written, for without this no run goes on."""
+    for path in ledger_folder(run.root).glob("*"):
+        if path.name not in manifest["ledger"]:
+            path.unlink()
     for folder in (run.home, run.root / FOLDER / "held"):
         shutil.rmtree(folder, ignore_errors=True)
-    (run.root / FOLDER / "lock").unlink(missing_ok=True)
 
 
 def _compact(lines: Lines) -> None:

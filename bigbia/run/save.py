@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import dask.array as da
+import numpy as np
 from dask.base import tokenize
 
-from bigbia import hyperstack
+from bigbia import config, hyperstack
 from bigbia.errors import InputError, ParameterError, RunError
 from bigbia.graph.journal import Written
 from bigbia.graph.lazy import check_image
@@ -127,7 +128,10 @@ def save(
     --------
     >>> bigbia.save("nuclei.zarr", labels={"nuclei": nuclei}, tables={"nuclei": table})  # doctest: +SKIP
     """
-    final = Path(path)
+    try:
+        final = Path(path)
+    except TypeError:
+        raise ParameterError(f"save: path={path!r}: give the place of a folder, as text or a Path") from None
     layout = {"version": version, "chunks": chunks, "shards": shards, "levels": levels}
     layout |= {"label_downsampling": label_downsampling, "table_format": table_format}
     what = {"image": image, "images": images, "labels": labels, "tables": tables, "source": source}
@@ -144,7 +148,14 @@ def job_of(
     scheduler: str | None = None,
     progress: Any = None,
 ) -> Job:
-    """The job of writing images, labels and tables, checked."""
+    """The job of writing images, labels and tables, checked; and the settings, which are asked for when it runs."""
+    config.integrity(), config.keep(), config.cache_share(), config.truth("insecure"), config.threads(), config.memory()
+    for section in ("images", "labels", "tables"):
+        if what.get(section) is not None and not isinstance(what[section], Mapping):
+            raise ParameterError(f"save: {section}={_short(what[section])}: give a mapping of names: {{'nuclei': nuclei}}")
+    levels = layout["levels"]
+    if levels is not None and (isinstance(levels, bool) or not isinstance(levels, (int, np.integer)) or levels < 1):
+        raise ParameterError(f"save: levels={levels!r}: a whole number of levels, 1 or more")
     outputs = _outputs(what, layout)
     tables = _checked_tables(what.get("tables") or {}, layout["table_format"])
     if not outputs and not tables:
@@ -319,6 +330,11 @@ def _outputs(what: Mapping[str, Any], layout: Mapping[str, Any]) -> list[Output]
         cut = {k: layout[k] for k in LAYOUT}
         out.append(output_of(place, array, is_label, first, **cut, how=downsampling))
     return out
+
+
+def _short(value: Any) -> str:
+    text = f"<{type(value).__name__}>" if hasattr(value, "shape") else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _name(name: str) -> str:
