@@ -15,6 +15,7 @@ from click.testing import CliRunner
 import bigbia
 from bigbia import cli
 from bigbia.errors import BlockError, InputError, RunError
+from bigbia.graph.journal import Written
 from bigbia.run import contract
 from bigbia.run.inputs import open_input
 from bigbia.run.ledger import FOLDER, Entry, Lines, entries_at, ledger_folder, root_of
@@ -387,16 +388,13 @@ def test_the_root_does_not_depend_on_the_order():
     assert root_of([("a", 1, "x"), ("b", 1, "y")]) != root_of([("a", 1, "y"), ("b", 1, "x")])
 
 
-def test_a_million_blocks_take_little_memory(tmp_path):
+def test_the_ledger_of_many_blocks_takes_little_memory(tmp_path):
     import tracemalloc
 
     path = tmp_path / "x.jsonl"
-    line = entry((0, 0, 0), ("0/c/0/0/0", 100, "0" * 32)).line()
     with open(path, "wb") as file:
-        for i in range(100):
-            file.write(
-                b"".join(line.replace(b"[0,0,0]", b"[%d,%d,%d]" % (i, j, k)) for j in range(50) for k in range(20))
-            )
+        for block in np.ndindex(100, 50, 20):
+            file.write(entry(block, Written("0/c/0/0/0", 100, "0" * 32)).line())
     tracemalloc.start()
     done, damaged = Lines(path, (100, 50, 20)).done(lambda e: True)
     peak = tracemalloc.get_traced_memory()[1]

@@ -6,7 +6,6 @@ Blosc with LZ4 and a byte shuffle: a few nanoseconds a voxel. A piece that hardl
 from __future__ import annotations
 
 import functools
-import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,12 +42,19 @@ def packed(array: np.ndarray) -> Pieces | None:
         data.append(small if worth else piece.view(np.uint8).data)
     if sum(map(len, data)) == array.nbytes:
         return None
-    return Pieces(rows, data, [zlib.crc32(d) for d in data])
+    return Pieces(rows, data, list(map(checksum, data)))
+
+
+def checksum(data: Any) -> int:
+    """A sum that tells damage, at the speed of memory."""
+    import google_crc32c
+
+    return google_crc32c.value(np.frombuffer(data, np.uint8)) if len(data) else 0  # it takes no memoryview
 
 
 def unpack(data: Any, total: int, size: int, out: np.ndarray, first: int) -> None:
     """Fill `out`, bytes, from byte `first` on of a piece that has `size`. ValueError where it is damaged."""
-    if zlib.crc32(data) != total:
+    if checksum(data) != total:
         raise ValueError
     if len(data) < size and len(out) == size:
         _codec().decode(data, out=out)

@@ -33,7 +33,7 @@ import numpy as np
 from bigbia import config
 from bigbia.errors import StorageError
 from bigbia.graph import journal
-from bigbia.graph.packing import packed, unpack
+from bigbia.graph.packing import checksum, packed, unpack
 
 _MAGIC = b"bigbia02"
 _HEAD = struct.Struct(f"<{len(_MAGIC)}sI{journal.SIZE}s")  # magic, length of the header, hash or zeros
@@ -83,19 +83,21 @@ class Folder:
             header.append([key, array.dtype.str, list(array.shape), at])
             pieces = packed(array) if pack else None
             if pieces is None:
-                data.append((at, array.reshape(-1).view(np.uint8).data))
+                whole = array.reshape(-1).view(np.uint8).data
+                header[-1] += [None, checksum(whole) if self.sums else None]
+                data.append((at, whole))
                 size = array.nbytes
             else:
                 where = at
                 for piece in pieces.data:
                     data.append((where, piece))
                     where += len(piece)
-                header[-1].append([pieces.rows, [len(p) for p in pieces.data], pieces.sums])
+                header[-1] += [[pieces.rows, [len(p) for p in pieces.data], pieces.sums], None]
                 size = where - at
             at += -(-size // _ALIGN) * _ALIGN
         text = json.dumps(header).encode()
         start = -(-(_HEAD.size + len(text)) // _ALIGN) * _ALIGN
-        mark = journal.digest(f"{self.path.name}/{name}", [text, *(d for _, d in data)]) if self.sums else ""
+        mark = journal.digest(f"{self.path.name}/{name}", [text]) if self.sums else ""
         head = _HEAD.pack(_MAGIC, len(text), bytes.fromhex(mark))
         temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY}")
         try:
@@ -106,6 +108,8 @@ class Folder:
                     if len(part):
                         file.seek(start + offset)
                         _write_all(file, part)
+            if path.is_dir():  # the disk is damaged
+                shutil.rmtree(path)
             if replace:
                 os.replace(temporary, path)
             else:
@@ -168,22 +172,23 @@ class Folder:
                 magic, length, mark = _HEAD.unpack(file.read(_HEAD.size))
                 text = file.read(length)
                 start = -(-(_HEAD.size + length) // _ALIGN) * _ALIGN
-                found = journal.digest(f"{self.path.name}/{name}", [text, *self._stored(file, start, json.loads(text))])
-                return magic == _MAGIC and bytes.fromhex(found) == mark
+                found = journal.digest(f"{self.path.name}/{name}", [text])
+                fits = magic == _MAGIC and bytes.fromhex(found) == mark  # the header has the sums of the arrays
+                return fits and all(checksum(d) == total for d, total in self._stored(file, start, json.loads(text)))
         except (OSError, ValueError, KeyError, TypeError, struct.error):
             return False
 
-    def _stored(self, file: Any, start: int, header: list) -> Iterator[bytearray]:
-        """The bytes of every array of a record, as they are stored."""
-        for _, dtype, shape, at, *pieces in header:
+    def _stored(self, file: Any, start: int, header: list) -> Iterator[tuple[bytearray, int]]:
+        """The bytes of every array of a record as they are stored, in pieces, each with its sum."""
+        for _, dtype, shape, at, pieces, total in header:
             size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
             where = start + at
-            for n in pieces[0][1] if pieces else [size]:
+            for n, one in zip(pieces[1], pieces[2]) if pieces else [(size, total)]:
                 file.seek(where)
                 data = bytearray(n)
                 _read_all(file, data)
                 where += n
-                yield data
+                yield data, one
 
     def records(self) -> Iterator[str]:
         """The names of all records that are there."""
@@ -206,7 +211,7 @@ class Folder:
 
     def _load(self, file: Any, start: int, about: list, part: tuple[int, int] | None = None) -> np.ndarray:
         """An array, or some rows of it, of which the header says this."""
-        _, dtype, shape, at, *pieces = about
+        _, dtype, shape, at, pieces, total = about
         count = shape[0] if shape else 1
         first, last = part or (0, count)
         if part:
@@ -219,8 +224,10 @@ class Folder:
         if not pieces:
             file.seek(start + at + first * row)
             _read_all(file, voxels.data)
+            if total is not None and part is None and checksum(voxels.data) != total:
+                raise self._damaged(file)
             return out
-        rows, sizes, sums = pieces[0]
+        rows, sizes, sums = pieces
         begin, end = first // rows, -(-last // rows)
         file.seek(start + at + sum(sizes[:begin]))
         for i in range(begin, end):
