@@ -434,7 +434,7 @@ def test_what_is_found_when_it_is_computed(tmp_path, case):
     lazy = watershed(da.from_array(image, chunks=3), markers, mask=mask)
     with pytest.raises(BigbiaError, match=said):
         bigbia.save(tmp_path / "w.zarr", hyperstack(lazy, "yx"))
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "w.zarr").exists()
     if "relabel" not in said:  # one block has room for all numbers
         with pytest.raises(BigbiaError, match=said):
             watershed(image, markers, mask=mask)

@@ -19,7 +19,7 @@ from bigbia.errors import BlockError
 from bigbia.graph import touching
 from bigbia.graph.boxes import Box, Index, describe, shape_of
 from bigbia.graph.catchments import Catchments
-from bigbia.graph.merge import Components, Rule
+from bigbia.graph.merge import Components, Rule, painting_bytes
 from bigbia.graph.regions import Blocks, Node
 from bigbia.graph.stages import Left, block_name
 from bigbia.kernels.names import names
@@ -30,6 +30,8 @@ _INNER = 1 << 62  # names of trees without a marker are above
 
 class Basins(Components):
     """It leaves `labels`, an image."""
+
+    face, open = 48, 0.5  # every voxel of a face may be one that a tree comes from
 
     def __init__(self, trees: Catchments, dtype: np.dtype, kind: str, definition: str) -> None:
         self.trees, self.dtype, self.definition = trees, np.dtype(dtype), definition
@@ -82,6 +84,9 @@ class Basins(Components):
         other = b.facing(offset, -1).reshape(-1)[place].astype(np.int64) - 1
         here = a.facing(offset, 1).reshape(-1)[at].astype(np.int64) - 1
         return np.concatenate([mine, here]), np.concatenate([other, there])
+
+    def left_bytes(self, output: str, box: Box) -> int:
+        return painting_bytes(self.grid, box, self.dtype)
 
     # ---- what it leaves
     def _runs(self, block: Index) -> dict[str, np.ndarray]:

@@ -19,6 +19,7 @@ from dask.base import tokenize
 
 from bigbia.errors import BlockError
 from bigbia.graph.boxes import Box, Index, grown
+from bigbia.graph.cost import largest_block
 from bigbia.graph.merge import record_of
 from bigbia.graph.reading import read_together
 from bigbia.graph.regions import Blocks, Node
@@ -131,6 +132,10 @@ class Catchments(Rounds):
             {**record_of(runs), "first": runs.first, "label": names, "from": places.astype(np.int32)},
             replace=margin == 1,  # a start that comes late must not undo steps
         )
+
+    def task_bytes(self, step: str, index: Index) -> int:
+        """Bytes that a task holds besides what it reads; of the driver, those of a block that it works out."""
+        return 0 if step == "done" else int(self.workspace * largest_block(self.grid))
 
     def settled(self) -> Left:
         """True when it is done: for stages that read its trees."""

@@ -54,6 +54,7 @@ class Cells(Stage):
 
     steps = ("cells", "done")
     block_steps = frozenset({"cells"})
+    anchored = True  # its grid is its own, whatever the blocks are
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ import numpy as np
 from dask.base import tokenize
 
 from bigbia.graph.boxes import Box, Grid, Index, grown
+from bigbia.graph.cost import largest_block
 from bigbia.graph.reading import read_together
 from bigbia.graph.regions import Blocks, Node
 from bigbia.graph.rounds import Rounds
@@ -87,6 +88,8 @@ class Spacing:
 
 class Greedy(Rounds):
     """The stage. Subclasses say which points a block has: `find`."""
+
+    workspace = 4.0  # bytes a voxel: points, at most one for some dozens of voxels
 
     def __init__(
         self, kind: str, identity: Any, nodes: Sequence[Node], grid: Grid, spacing: Spacing, never_all: bool = False
@@ -168,6 +171,10 @@ class Greedy(Rounds):
         states_of = {"state": states, "open": np.array((states == OPEN).any())}
         self.folder.write(block_name("state", index), states_of, replace=again)
 
+    def task_bytes(self, step: str, index: Index) -> int:
+        """Bytes that a task holds besides what it reads; of the driver, those of a block that it works out."""
+        return 0 if step == "done" else int(self.workspace * largest_block(self.grid))
+
     # ---- who sees whom
     def _wide(self, box: Box) -> Box:
         return grown(box, [(r, r) for r in self.spacing.reach], self.grid.shape)
@@ -245,6 +252,7 @@ class Found(Greedy):
         never_all: bool = False,
     ) -> None:
         self.images, self.finder = len(images), find
+        self.workspace = 2.0 * images[0].dtype.itemsize + 2.0  # their keys, which are peaks, and the peaks of noise
         super().__init__(kind, find, [*images, *values], grid, spacing, never_all)
 
     def reads(self, step: str, index: Index) -> tuple[Sequence[Node], Sequence[Box]]:

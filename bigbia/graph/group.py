@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from dask.base import tokenize
 
-from bigbia.graph.boxes import Grid, Index, volume, whole
+from bigbia.graph.boxes import Box, Grid, Index, volume, whole
+from bigbia.graph.cost import as_doubles, surface
 from bigbia.graph.reading import read_together
 from bigbia.graph.regions import Blocks, Node
 from bigbia.graph.stages import Stage, block_name
@@ -25,17 +26,24 @@ from bigbia.graph.stages import Stage, block_name
 Rows = Mapping[str, np.ndarray]
 GATHER = 64
 VOXELS_A_PARTITION = 2**27
-SAMPLES = 1024
+SAMPLES, ALL_SAMPLES = 1024, 2**20
+
+# What memory is foretold by, for objects of 16 voxels across (tests/test_memory.py): voxels of an object, and of
+# its cut through a face; bytes of a row; bytes a voxel of a block whose objects are counted.
+OBJECT, FACE = 16**3, 16**2
+ROW = 128
+PART = 2.0
 
 
 class Group(Stage):
     """summarise(blocks, box, values) -> rows with "label", ascending;  combine(rows sorted by label, starts of each label) -> rows.
 
     `values` are 0-d nodes (thresholds, maxima) that the summaries need. `keeps` are images whose voxels are stored when
-    they are first read; only where there are no values.
+    they are first read; only where there are no values. `workspace`: bytes a voxel of a block that a summary takes.
     """
 
     block_steps = frozenset({"part"})
+    workspace = PART
     rides = True  # can be summarised in the pass of another stage that reads the same voxels
     steps: tuple[str, ...] = ("part", "gather", "bounds", "rows", "done")
 
@@ -48,8 +56,9 @@ class Group(Stage):
         summarise: Callable[..., Rows],
         combine: Callable[[Rows, np.ndarray], Rows],
         keeps: Sequence[Node] = (),
+        workspace: float = PART,
     ) -> None:
-        self.kind = kind
+        self.kind, self.workspace = kind, workspace
         self.summarise, self.combine = summarise, combine
         self.images = len(images)
         self.partitions = max(1, -(-volume(whole(grid.shape)) // VOXELS_A_PARTITION))
@@ -115,9 +124,8 @@ class Group(Stage):
 
     def regridded(self, grid: Grid) -> Group:
         """The same grouping over other blocks."""
-        return Group(
-            self.kind, self.inputs[: self.images], self.inputs[self.images :], grid, self.summarise, self.combine
-        )
+        images, values = self.inputs[: self.images], self.inputs[self.images :]
+        return Group(self.kind, images, values, grid, self.summarise, self.combine, workspace=self.workspace)
 
     def read_values(self) -> list[np.ndarray]:
         values = self.inputs[self.images :]
@@ -153,7 +161,7 @@ class Group(Stage):
             if len(label):
                 filled.append(i)
                 ends.append(label[[0, -1]])
-                at = np.unique(np.linspace(0, len(label) - 1, min(SAMPLES, len(label))).astype(int))
+                at = np.unique(np.linspace(0, len(label) - 1, min(self.samples, len(label))).astype(int))
                 labels.append(label[at])
                 weights.append(np.full(len(at), len(label) / len(at)))
         which = {"gather": np.array(filled, np.int64), "ends": np.array(ends, label.dtype).reshape(-1, 2)}
@@ -193,3 +201,36 @@ class Group(Stage):
 
     def writes(self, step: str) -> float:
         return 0.01 + super().writes(step)
+
+    # ---- memory
+    def task_bytes(self, step: str, index: Index) -> int:
+        """Bytes that a task holds besides what it reads. How many objects there are nobody knows before: see OBJECT."""
+        if step == "part":
+            box = self.grid.box(index)
+            return int((self.workspace + as_doubles(self.inputs[1 : self.images])) * volume(box)) + ROW * objects_in(
+                box
+            )
+        if step == "gather":
+            return 3 * ROW * self.objects_foretold(index[0])
+        if step == "rows":
+            return 3 * ROW * self.rows_foretold
+        return 3 * 16 * self.samples * self.gathers if step == "bounds" else 0
+
+    @property
+    def samples(self) -> int:
+        """How many labels of a gather `bounds` looks at; of very many gathers fewer."""
+        return min(SAMPLES, max(16, ALL_SAMPLES // self.gathers))
+
+    def objects_foretold(self, gather: int) -> int:
+        """How many rows the blocks of a gather may have."""
+        return sum(objects_in(self.grid.box(b)) for b in self.members(gather))
+
+    @property
+    def rows_foretold(self) -> int:
+        """How many rows a partition may have."""
+        return min(VOXELS_A_PARTITION, volume(whole(self.grid.shape))) // OBJECT + 1
+
+
+def objects_in(box: Box) -> int:
+    """How many objects a block may see: those in it, and those that its faces cut."""
+    return volume(box) // OBJECT + surface(box) // FACE + 1

@@ -27,9 +27,10 @@ import numpy as np
 from dask.base import tokenize
 
 from bigbia.graph import near, touching
-from bigbia.graph.boxes import Box, Grid, Index, shape_of, slices, whole
+from bigbia.graph.boxes import Box, Grid, Index, shape_of, slices, volume, whole
 from bigbia.graph.carried import Carried, Rows, joined, renamed, taken
 from bigbia.graph.conditions import Largest, kept
+from bigbia.graph.cost import as_doubles, largest, surface
 from bigbia.graph.reading import read_together
 from bigbia.graph.regions import Blocks, Node
 from bigbia.graph.stages import Left, Stage, block_name
@@ -38,6 +39,11 @@ from bigbia.kernels.contacts import united
 from bigbia.kernels.names import names
 
 NONE = np.empty(0, np.int64)
+
+# Bytes of memory that are foretold, measured with noise (tests/test_memory.py): a voxel of a block that finds its
+# components, and of a block that is painted; a voxel of the faces of blocks that are compared, and of a box of the tree.
+LEAF, RUNS = 4.0, 1.8
+FACE, OPEN = 8, 0.1  # the latter is no bound: how many objects are longer than a block nobody knows before
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,8 @@ class Components(Stage):
     """
 
     block_steps = frozenset({"leaf"})
+    face: int = FACE
+    open: float = OPEN
 
     def __init__(self, node: Node, grid: Grid, rule: Rule, kind: str = "label") -> None:
         identity = tokenize(
@@ -350,6 +358,40 @@ class Components(Stage):
 
     def writes(self, step: str) -> float:
         return 0.5 if step == "leaf" else 0.0
+
+    # ---- memory
+    def task_bytes(self, step: str, index: Index) -> int:
+        """Bytes that a task holds besides what it reads.
+
+        Those of noise, whose runs are short, and more than of tidy objects; not of a checkerboard, whose voxels are an
+        object each. Above the blocks only objects longer than a block are left.
+        """
+        if step == "leaf":
+            carried = 1.0 + as_doubles(self.inputs[1 : self.images]) if self.rule.carried else 0.0
+            return int((LEAF + carried) * volume(self.grid.box(index)))
+        if step == "done":
+            return 0
+        first = step in ("pairs", "near", "up1", "down1")
+        level = 1 if first else self.level(step)
+        if step == "near":
+            blocks = near.blocks_of(self, index)
+            return self.face * sum(surface(self.grid.box(b)) for b in blocks)
+        below = self.grid.below(level, index)
+        if first:
+            return self.face * sum(surface(self.grid.box(b)) for b in product(*below))
+        sides = [e[r.stop] - e[r.start] for e, r in zip(self.grid.edges, below)]
+        return int(self.open * surface(whole(sides)))
+
+    def left_bytes(self, output: str, box: Box) -> int:
+        """Bytes that painting a box takes besides it: the runs of a block, and its voxels where they are but a part."""
+        return painting_bytes(self.grid, box, self.node.dtype)
+
+
+def painting_bytes(grid: Grid, box: Box, dtype: np.dtype) -> int:
+    """Bytes that painting a box from runs takes besides the box."""
+    parts = [part for _, part in grid.overlapping(box)]
+    piece = max(map(volume, parts), default=0) * dtype.itemsize if len(parts) > 1 else 0
+    return int(RUNS * largest(grid, box)) + piece
 
 
 def record_of(runs: Runs) -> dict[str, np.ndarray]:

@@ -20,11 +20,13 @@ import numpy as np
 from dask.base import tokenize
 
 from bigbia.errors import RunError
-from bigbia.graph.boxes import Box, Index, shape_of
-from bigbia.graph.merge import Components
+from bigbia.graph.boxes import Box, Index, shape_of, volume
+from bigbia.graph.merge import Components, painting_bytes
 from bigbia.graph.regions import Blocks
 from bigbia.graph.stages import Left, Stage, block_name
 from bigbia.kernels.names import numbered, ranks_on_lines
+
+KNOWN = 3.0  # bytes of memory a voxel that are foretold, as in `graph/merge.py`
 
 
 class Ranks(Stage):
@@ -150,6 +152,23 @@ class Ranks(Stage):
             at = np.searchsorted(known["name"], names[mine])
             numbers[mine] = self._ahead(block)[known["name line"][at]] + known["name rank"][at] + 1
         return numbers
+
+    # ---- memory
+    def task_bytes(self, step: str, index: Index) -> int:
+        """Bytes that a task holds: what is known of a block's components, and of its lines of voxels."""
+        if step == "done":
+            return 0
+        if step == "rows":
+            boxes = [self.grid.box((*index, 0))]
+        elif step == "numbers":
+            boxes = [self.grid.box(tuple(r.start for r in self.grid.below(min(1, self.objects.depth), index)))]
+        else:  # running sums over the blocks of an axis
+            first = self.grid.box((*index, *(0,) * (self.ndim - len(index))))[: int(step[4:]) + 1]
+            return 32 * volume(first)
+        return max(int(KNOWN * volume(b)) + 32 * volume(b[:-1]) for b in boxes)
+
+    def left_bytes(self, output: str, box: Box) -> int:
+        return 0 if output == "count" else painting_bytes(self.grid, box, self.dtype)
 
     # ---- what it leaves
     def labels(self) -> Left:

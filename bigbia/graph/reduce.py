@@ -27,10 +27,14 @@ FAN_IN = 16
 
 @dataclass(frozen=True)
 class Pass:
-    """summarise(block, box, *earlier results) -> summary;  combine([summary, ...]) -> summary."""
+    """summarise(block, box, *earlier results) -> summary;  combine([summary, ...]) -> summary.
+
+    `size` is how many bytes a summary has.
+    """
 
     summarise: Callable[..., Summary]
     combine: Callable[[Sequence[Summary]], Summary]
+    size: int = 1 << 20
 
 
 def extremes(block: np.ndarray, box: Box) -> dict[str, np.ndarray]:
@@ -128,6 +132,15 @@ class Reduce(Stage):
             self.folder.write(
                 block_name(step, index), self.passes[p].combine(summaries) if len(summaries) > 1 else summaries[0]
             )
+
+    def task_bytes(self, step: str, index: Index) -> int:
+        """Bytes that a task holds besides what it reads: its summary twice, or those of a node of the tree and two more."""
+        if step == "done":
+            return 4 * max((p.size for p in self.passes), default=0)
+        if step in self.block_steps:
+            return 2 * self.passes[int(step.removeprefix("pass"))].size
+        _, children = self._below(step, index[0])
+        return (len(children) + 2) * self.passes[int(step.split(".")[0].removeprefix("pass"))].size
 
     def _results(self, count: int) -> list[Summary]:
         top = len(self.levels) - 1

@@ -18,6 +18,7 @@ from dask.base import tokenize
 
 from bigbia.errors import StorageError
 from bigbia.graph.boxes import Box, Grid, Index
+from bigbia.graph.cost import largest_block, packed_bytes
 from bigbia.graph.floodtree import FOLDER, FloodTree
 from bigbia.graph.regions import Blocks, Node
 from bigbia.graph.rounds import Rounds, borders
@@ -131,6 +132,13 @@ class Relax(Rounds):
         super().finish()
         for kind in ("limit", "most", "border", FOLDER):  # after the mark: from then on no task needs them
             self.folder.remove(kind)
+
+    def task_bytes(self, step: str, index: Index) -> int:
+        """Bytes that a task holds besides what it reads; of the driver, those of a block that it works out."""
+        return 0 if step == "done" else int(self.workspace * largest_block(self.grid))
+
+    def left_bytes(self, output: str, box: Box) -> int:
+        return packed_bytes(self.grid, box, self.rule.dtype)
 
     # ---- what it leaves
     def state(self) -> Left:

@@ -26,6 +26,7 @@ import numpy as np
 
 from bigbia import config
 from bigbia.errors import RunError
+from bigbia.graph import cache
 from bigbia.graph.boxes import Grid, Index, shape_of
 from bigbia.graph.regions import Blocks, Node
 from bigbia.graph.stages import Stage, block_name
@@ -116,6 +117,7 @@ class Rounds(Stage):
     def _checked_step(self, number: int, index: Index) -> list[Index]:
         self.check_stop()
         beside = self.step(index)
+        cache.relieve()
         name = block_name("border", index)
         said = self.folder.read(name, *_MARK) if self.folder.exists(name) else {}
         if said and int(said["round"]) == number:  # also by a step of this round that was cut off after its border

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from dask.base import tokenize
 
-from bigbia.graph import scratch
-from bigbia.graph.boxes import Box, Grid, Index, shape_of, slices
+from bigbia.graph import cache, scratch
+from bigbia.graph.boxes import Box, Grid, Index, shape_of, slices, volume
 from bigbia.graph.reading import consumers_first, live_inputs, read_together
 from bigbia.graph.regions import Blocks, Node
 
@@ -79,6 +79,11 @@ class Stage:
             return self.inputs, [self.grid.box(index)] * len(self.inputs)
         return (), ()
 
+    def task_bytes(self, step: str, index: Index) -> int:
+        """Bytes that a task holds besides what it reads, at its worst moment, for `explain` and admission."""
+        _, boxes = self.reads(step, index)
+        return int(self.workspace * max((volume(box) for box in boxes if box), default=0))
+
     def writes(self, step: str) -> float:
         """Bytes a voxel that a step leaves in scratch, for `explain`."""
         return sum(n.dtype.itemsize for n in self.keeps.values()) if step == self.steps[0] else 0.0
@@ -95,6 +100,7 @@ class Stage:
         """Run one task, unless the whole stage is done already."""
         if not self.complete:
             self.run(step, index, blocks)
+            cache.relieve()
 
     def live(self, step: str, index: Index) -> dict[str, list[Index]]:
         return live_inputs(*self.reads(step, index))

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from dask.base import tokenize
 
-from bigbia.graph.boxes import Box, Grid, Index, shape_of, slices
+from bigbia.graph.boxes import Box, Grid, Index, shape_of, slices, volume
 from bigbia.graph.reading import read_together
 from bigbia.graph.regions import Blocks, Node
 from bigbia.graph.stages import Left, Stage, block_name
@@ -124,6 +124,7 @@ class Sweep(Stage):
     kind = "distance"
     what = "distance"
     bits = 0.125  # bytes a voxel of what is kept of the image
+    marks = 1.3  # and of a mask that is made of it, with its ends
 
     def __init__(self, node: Node, grid: Grid, metric: Metric) -> None:
         self.metric = metric
@@ -173,8 +174,33 @@ class Sweep(Stage):
         if step not in self.block_steps:
             return (), ()
         before = Left(self, step, self.grid.shape, self.metric.dtype, f"{step}-{self.identity}")
-        before._set(workspace=2.0 * self.metric.dtype.itemsize + 1)  # the result, another block's rows, its bits
         return [before], [self.grid.box(index)]
+
+    def task_bytes(self, step: str, index: Index) -> int:
+        """Bytes that a task holds besides what it reads: of an axis, the result, another block's rows, their bits."""
+        box = self.grid.box(index) if len(index) == self.ndim else ()
+        if step == "bits":
+            return int(self.marks * volume(box))
+        if step in self.block_steps:
+            return int((2.0 * self.metric.dtype.itemsize + 2 * self.marks) * volume(box))
+        if step == "ahead":  # lines of a block there and back
+            return 64 * volume(box[:-1])
+        return 16 * sum(self.grid.numblocks) if step.startswith("line") else 0
+
+    def left_bytes(self, output: str, box: Box) -> int:
+        """Bytes that reading a box takes besides it: squares of whole rows, and a block's distances for a part of them."""
+        if output != "distance":
+            return 0
+        parts = [(part, self.grid.box(index)) for index, part in self.grid.overlapping(box)]
+        several = len(parts) > 1
+        return max(
+            [
+                volume((part[0], *block[1:])) * self.metric.dtype.itemsize + (8 * volume(part) if several else 0)
+                for part, block in parts
+                if part
+            ],
+            default=0,
+        )
 
     def writes(self, step: str) -> float:
         return self.bits if step == "bits" else float(self.metric.dtype.itemsize) if step.startswith("axis") else 0.0

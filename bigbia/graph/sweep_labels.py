@@ -27,6 +27,7 @@ class LabelSweep(Sweep):
 
     what = "distance to other labels"
     bits = 1.0
+    marks = 2.5
 
     def _bits(self, index: Index, blocks: Blocks | None) -> None:
         (block,) = read_together(*self.reads("bits", index), blocks)

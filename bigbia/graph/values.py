@@ -25,7 +25,7 @@ from bigbia.errors import BlockError, RunError
 from bigbia.graph.boxes import Box, Grid, Index, describe, shape_of, slices, whole
 from bigbia.graph.conditions import Largest, columns_of, kept
 from bigbia.graph.cost import worth_keeping
-from bigbia.graph.group import Group
+from bigbia.graph.group import ROW, Group
 from bigbia.graph.lazy import check_image, is_lazy, lazy
 from bigbia.graph.regions import Blocks, Node, Parts
 from bigbia.graph.stages import Left, Stage, block_name
@@ -168,6 +168,19 @@ class Values(Stage):
 
     def _of(self, partition: int) -> str:
         return block_name("verdict", (partition,))
+
+    def task_bytes(self, step: str, index: Index) -> int:
+        """Bytes that a task holds: a range of labels, or the labels of the blocks of a gather and the ranges they ask."""
+        if step in ("candidates", "cut", "verdict"):
+            return 3 * ROW * self.asked.rows_foretold
+        if step == "answers":
+            return ROW * (self.asked.rows_foretold + self.seen.objects_foretold(index[0]))
+        return 32 * self.partitions if step == "offsets" else 0
+
+    @property
+    def rows_foretold(self) -> int:
+        """How many labels a range may have."""
+        return self.asked.rows_foretold
 
     # ---- which stay
     def _candidates(self, i: int) -> Rows:

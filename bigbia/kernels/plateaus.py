@@ -131,7 +131,7 @@ def catchments(
     own = inner(len(shape), margin)
     for axis in range(len(shape)):  # what comes from the margin is followed no farther
         for edge in (slice(0, margin), slice(-margin, None)):
-            source[(slice(None),) * axis + (edge,)] = 0
+            source[(slice(None),) * axis + (edge,)] = np.iinfo(source.dtype).max
     lines, length, flat = first_voxels(shape, margin), shape[-1] - 2 * margin, source.reshape(-1)
     _settle_ties(*block.flat, steps(shape, connectivity), lines, length, flat)
     np.copyto(source[own], markers, where=markers > 0, casting="same_kind")
@@ -324,7 +324,7 @@ def _settle_ties(level, distance, entry_level, entry_distance, near, lines, leng
 @_njit
 def _resolve(source, lines, length, first, rim):
     """Follow sources to a marker's number, or to a voxel of the margin, which gets one. How many of these."""
-    found = 0
+    found, outside = 0, np.iinfo(source.dtype).max  # 0 is a voxel of the block that no water has come to yet
     for i in range(lines.size):
         for p in range(lines[i], lines[i] + length):
             if source[p] >= 0:
@@ -332,7 +332,7 @@ def _resolve(source, lines, length, first, rim):
             root = p
             while source[root] < 0:
                 root = ~source[root]
-            if source[root] == 0:
+            if source[root] == outside:
                 source[root] = first + found
                 rim[found] = root
                 found += 1

@@ -7,6 +7,7 @@ Whatever the block does to its process, the run lives on.
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import subprocess
@@ -21,9 +22,12 @@ from bigbia.run.tasks import Failure, Outcome, attempt, failure, where
 
 def alone(stage: Stage, step: str, index: Index) -> Outcome:
     """Run one task in a process of its own."""
+    import cloudpickle
+
     from bigbia import config
 
-    job = pickle.dumps((stage, step, index, config.settings()))
+    # By value what only this process can import, as for workers; the path first, for all that is imported by name.
+    job = pickle.dumps(sys.path) + cloudpickle.dumps((stage, step, index, config.settings()))
     done = subprocess.run([sys.executable, "-m", "bigbia.run.alone"], input=job, stdout=subprocess.PIPE, check=False)
     if done.returncode == 0:
         outcome = pickle.loads(done.stdout)
@@ -38,11 +42,13 @@ def main() -> None:
     """The other side."""
     import dask
 
-    stage, step, index, settings = pickle.loads(sys.stdin.buffer.read())
-    out, sys.stdout = sys.stdout, sys.stderr  # what the block prints is not the answer
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what the block prints is not the answer
+    sys.path[:] = pickle.load(sys.stdin.buffer)
+    stage, step, index, settings = pickle.load(sys.stdin.buffer)
     with dask.config.set(settings):
         outcome = attempt(stage, step, index)
-    out.buffer.write(pickle.dumps(outcome))
+    out.write(pickle.dumps(outcome))
     out.flush()
 
 

@@ -21,6 +21,7 @@ import re
 import shutil
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -30,16 +31,17 @@ from typing import Any
 import numpy as np
 
 from bigbia import config
-from bigbia.errors import RunError, StorageError
+from bigbia.errors import BigbiaWarning, RunError, StorageError
 from bigbia.graph import scratch
 from bigbia.graph.boxes import Index, volume, whole
 from bigbia.graph.journal import Written
 from bigbia.graph.stages import Stage, stages_of
 from bigbia.io.durable import TEMPORARY, file_digest, intact, put, replace, storage_errors
+from bigbia.run.failures import GO_ON
 from bigbia.run.fingerprint import differences, fingerprint, told
 from bigbia.run.ledger import FOLDER, Entry, Lines, checked, ledger_folder, read_json, stage_name, write_json
 from bigbia.run.partial import check_target, holder_of, led, partial_of
-from bigbia.run.tasks import Failure, worker
+from bigbia.run.tasks import FULL, Failure, worker
 
 FORMAT = 1
 DEATHS = 2  # of the leading process with a block, after which the block is tried in a process of its own
@@ -77,6 +79,7 @@ class Run:
     worked: list[Worked] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     missing: list[dict] = field(default_factory=list)
+    prediction: dict[str, Any] | None = None  # what admission foretold
     carried: list[str] = field(default_factory=list)  # ledgers of what was taken over from an earlier output
 
     def __post_init__(self) -> None:
@@ -269,7 +272,7 @@ class Run:
         return self._lines[key]
 
     def _good(self, entry: Entry) -> bool:
-        return all(self._is_intact(file) for file in entry.files)
+        return not entry.missing and all(self._is_intact(file) for file in entry.files)
 
     def _is_intact(self, file: Written) -> bool:
         if not file.name.startswith(scratch.PREFIX):
@@ -331,9 +334,14 @@ def running(
         run.record["sessions"].append(_session())
         write_json(root / FOLDER / "run.json", run.record)
         try:
-            yield run
+            with storage_errors(root):
+                yield run
         except BaseException as error:
             _stop(run, error)
+            if isinstance(error, StorageError) and error.errno in FULL and GO_ON not in str(error):
+                raised = StorageError(f"{error}; {GO_ON}")
+                raised.errno = error.errno
+                raise raised from None
             raise
 
 
@@ -402,9 +410,20 @@ def _stop(run: Run, error: BaseException) -> None:
             lines.close()
         if any(p.stat().st_size for p in ledger_folder(run.root).glob("*.jsonl")):
             write_json(run.root / FOLDER / "run.json", run.record)
+            _report_stop(run, error)
         else:
             shutil.rmtree(run.home, ignore_errors=True)
             shutil.rmtree(run.root, ignore_errors=True)
+
+
+def _report_stop(run: Run, error: BaseException) -> None:
+    """What the run had done when it was stopped, and why, for people."""
+    from bigbia.run.report import report_of, state_of, write_report
+
+    try:
+        write_report(run.root, report_of(run, None, state=state_of(error), prediction=run.prediction))
+    except Exception as trouble:
+        warnings.warn(f"{run.root}: no report: {type(trouble).__name__}: {trouble}", BigbiaWarning, stacklevel=2)
 
 
 def empty(root: Path) -> None:

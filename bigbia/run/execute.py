@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -237,6 +238,9 @@ class Cluster:
             for batch in islice(waiting, IN_FLIGHT * self.count):
                 submit(batch)
             for future in running:
+                if future.status in ("pending", "lost"):  # was done, and its result went with a worker: it comes again
+                    running.add(future)
+                    continue
                 batch = pending.pop(future.key)
                 if future.status == "finished":
                     yield from future.result()
@@ -263,6 +267,27 @@ def _lost(stage: Stage, step: str, batch: Sequence[Index], error: BaseException)
         yield failure(stage, step, index, said, why="killed" if killed else "error")
 
 
+def memory_of(scheduler: str | None) -> tuple[int, int]:
+    """How many tasks run at once in a process that computes blocks, and how many bytes that process may have."""
+    if scheduler == "processes":
+        return 1, config.memory() // config.threads()
+    if scheduler == "threads" or (scheduler is None and _client() is None):
+        return config.threads(), config.memory()
+    return 1, sys.maxsize  # workers elsewhere have limits of their own, which Dask keeps
+
+
+def _client() -> Any:
+    """The distributed client of this process, if it has one."""
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import default_client
+
+    try:
+        return default_client()
+    except ValueError:
+        return None
+
+
 @contextmanager
 def workers(scheduler: str | None) -> Iterator[Any]:
     pool = _workers(scheduler)
@@ -274,16 +299,8 @@ def workers(scheduler: str | None) -> Iterator[Any]:
 
 def _workers(scheduler: str | None) -> Any:
     if scheduler is None:
-        import sys
-
-        if "distributed" in sys.modules:
-            from distributed import default_client
-
-            try:
-                return Cluster(default_client())
-            except ValueError:
-                pass
-        return Threads()
+        client = _client()
+        return Threads() if client is None else Cluster(client)
     if not isinstance(scheduler, str):
         raise ParameterError(f'scheduler={scheduler!r}: "threads", "processes" or an address: tcp://127.0.0.1:8786')
     if scheduler == "threads":

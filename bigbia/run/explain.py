@@ -6,7 +6,6 @@ Stages, tasks, bytes, memory, blocks, and where a chain was cut and why.
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +14,12 @@ import dask.array as da
 from bigbia import config, hyperstack
 from bigbia.errors import InputError
 from bigbia.graph import cost
-from bigbia.graph.boxes import Grid, volume
+from bigbia.graph.boxes import Grid, volume, whole
 from bigbia.graph.dask import node_of
 from bigbia.graph.reading import consumers_first
 from bigbia.graph.regions import Live, Node, Store, Window
 from bigbia.graph.stages import Stage, stages_of
+from bigbia.run.memory import Peak, Reading, largest_of, largest_task, named, predicted, stages_for
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Explanation:
     cuts: list[str] = field(default_factory=list)
     threads: int = 1
     limit: int = 0
+    peak: Peak | None = None
 
     @property
     def tasks(self) -> int:
@@ -52,8 +53,8 @@ class Explanation:
 
     @property
     def memory(self) -> int:
-        """Peak bytes of the largest task, on every thread at once."""
-        return self.threads * max((line.memory for line in self.lines), default=0)
+        """Predicted peak bytes of the process: its libraries, the cache, the largest task on every thread at once."""
+        return self.peak.bytes if self.peak is not None else 0
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [
@@ -75,11 +76,16 @@ class Explanation:
 
     def _notes(self) -> list[str]:
         notes = [f"{line.name}: {note}" for line in self.lines for note in line.notes]
-        total = f"peak memory: {size(self.memory)} of blocks on {self.threads} threads"
-        total += f", of {size(self.limit)} that may be used (bigbia.memory)"
-        if self.memory > self.limit:
-            total += "; use smaller blocks (--block) or fewer threads (--threads)"
-        return [total, *notes, *(f"cut: {cut}" for cut in self.cuts)]
+        total = []
+        if self.peak is not None:
+            total = [
+                f"peak memory: {size(self.memory)} predicted, of {size(self.limit)} that may be used (bigbia.memory): "
+                f"{self.threads} x {size(self.peak.largest.bytes)} of {self.peak.largest.stage or 'nothing'}, chunks "
+                f"{size(self.peak.cache)}, Python and libraries {size(self.peak.reserved)}"
+            ]
+            if self.memory > self.limit:
+                total[0] += "; use smaller blocks (--block) or fewer threads (--threads)"
+        return [*total, *notes, *(f"cut: {cut}" for cut in self.cuts)]
 
     def __str__(self) -> str:
         rows = [self.HEAD, *self._rows()]
@@ -127,21 +133,10 @@ def explain(result: Any) -> Explanation:
     """
     out = Explanation(threads=config.threads(), limit=config.memory())
     seen: set[str] = set()
-    for name, one in _named(result):
+    for name, one in named(result):
         _explain_one(out, name, one, seen)
+    out.peak = predicted(stages_for(result), out.threads, out.limit)
     return out
-
-
-def _named(result: Any) -> list[tuple[str, Any]]:
-    if not isinstance(result, Mapping):
-        return [("read", result)]
-    found = []
-    for key, value in result.items():
-        several = value if isinstance(value, Mapping) else {"": value}
-        for name, one in several.items():
-            if one is not None:
-                found.append((f"{key}/{name}".strip("/"), one))
-    return found
 
 
 def _explain_one(out: Explanation, name: str, one: Any, seen: set[str]) -> None:
@@ -160,7 +155,7 @@ def _explain_one(out: Explanation, name: str, one: Any, seen: set[str]) -> None:
         out.cuts.append(f"{name}: {why}; its blocks are computed by Dask and sliced from their neighbours")
     _add_stages(out, stages_of([node]), seen)
     grid = Grid(data.chunks)
-    out.lines.append(_line(name, grid, [node], len(grid), 0.0, "", grid))
+    out.lines.append(_line(Reading(name, node, grid), len(grid), 0.0, ""))
 
 
 def _add_stages(out: Explanation, stages: list[Stage], seen: set[str]) -> None:
@@ -176,46 +171,37 @@ def _add_stages(out: Explanation, stages: list[Stage], seen: set[str]) -> None:
         tasks = sum(1 for step in stage.steps for _ in stage.indices(step))
         written = sum(stage.writes(step) for step in stage.steps)
         state = "done: read from scratch" if stage.complete else ""
-        line = _line(stage.kind, stage.grid, None, tasks, written, state, stage.grid, stage)
-        out.lines.append(line)
+        out.lines.append(_line(stage, tasks, written, state))
 
 
-def _line(
-    name: str,
-    grid: Grid,
-    nodes: list[Node] | None,
-    tasks: int,
-    written: float,
-    state: str,
-    whole: Grid,
-    stage: Stage | None = None,
-) -> Line:
-    """The figures of a typical block, times the number of blocks; the largest block settles the memory."""
+def _line(stage: Stage | Reading, tasks: int, written: float, state: str) -> Line:
+    """The figures of a typical block, times the number of blocks; the largest task settles the memory."""
+    grid = stage.grid
     index = tuple(n // 2 for n in grid.numblocks)
-    read = memory = 0
+    read = 0
     notes = []
-    steps = [s for s in stage.steps if s in stage.block_steps] if stage is not None else [""]
-    for step in steps:
-        if stage is not None:
-            roots, boxes = stage.reads(step, index)
-        else:
-            roots, boxes = nodes or [], [grid.box(index)] * len(nodes or [])
+    for step in (s for s in stage.steps if s in stage.block_steps):
+        roots, boxes = stage.reads(step, index)
         if not roots:
             continue
         read += cost.bytes_read(roots, boxes) * len(grid)
-        held = int(stage.workspace * volume(boxes[0])) if stage is not None else 0
-        memory = max(memory, cost.task_bytes(roots, boxes) + held)
         halo = cost.amplification(roots, boxes)
         if halo > 1.5:
             notes.append(f"reads {halo:.1f} times its voxels because of halos: larger blocks would read less")
-    if stage is not None:
-        for kept in stage.keeps.values():
-            notes.append(
-                f"keeps {_what(kept)} in scratch, {size(volume(tuple((0, n) for n in kept.shape)) * kept.dtype.itemsize)}: it is read again"
-            )
-    block = tuple(max(c, default=0) for c in grid.chunks)
-    total = volume(tuple((0, n) for n in whole.shape))
-    return Line(name, len(grid), block, tasks, read, int(written * total), memory, state, tuple(dict.fromkeys(notes)))
+    for kept in stage.keeps.values() if isinstance(stage, Stage) else ():
+        bytes_kept = volume(whole(kept.shape)) * kept.dtype.itemsize
+        notes.append(f"keeps {_what(kept)} in scratch, {size(bytes_kept)}: it is read again")
+    return Line(
+        stage.kind,
+        len(grid),
+        largest_of(grid),
+        tasks,
+        read,
+        int(written * volume(whole(grid.shape))),
+        largest_task(stage).bytes,
+        state,
+        tuple(dict.fromkeys(notes)),
+    )
 
 
 def _what(node: Node) -> str:

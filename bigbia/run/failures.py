@@ -15,6 +15,7 @@ from bigbia.run.tasks import Failure
 
 FIRST = 10  # failures without a success: something is fundamentally wrong
 MOST = 50
+GO_ON = "the blocks that are done are safe: make room and run again to go on"
 SHARE = 0.05  # of a step's blocks, if that is more than FIRST
 
 
@@ -57,7 +58,7 @@ class Failures:
             return None
         full = next((f for f in every if f.why == "full"), None)
         if full is not None:
-            raised = StorageError(f"{full.error}; the blocks that are done are safe: make room and run again to go on")
+            raised = StorageError(f"{full.error}; {GO_ON}")
             raised.errno = getattr(full.error, "errno", None)
             return raised
         if len(every) == 1:

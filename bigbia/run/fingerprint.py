@@ -14,6 +14,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ SHOWN = 4  # differences named in a message
 
 def versions() -> dict[str, str]:
     """bigbia, Python and the libraries that compute or encode."""
-    found = {"bigbia": _version("bigbia"), "python": ".".join(platform.python_version_tuple()[:2])}
+    found = {"bigbia": sys.modules["bigbia"].__version__, "python": ".".join(platform.python_version_tuple()[:2])}
     return found | {name: _version(name) for name in LIBRARIES}
 
 
@@ -58,6 +59,17 @@ def inputs_of(nodes: Iterable[Node]) -> dict[str, str]:
             while f"{name} {again}".removesuffix(" 1") in found:
                 again += 1
             found[f"{name} {again}".removesuffix(" 1")] = str(node.source.token)
+    return found
+
+
+def missing_chunks(nodes: Iterable[Node]) -> dict[str, str]:
+    """How many chunks of the sources are absent, and read as fill values: "3 of 512"; of those that lack any."""
+    found = {}
+    for node in every_node(nodes):
+        count = getattr(node.source, "missing_chunks", None) if isinstance(node, Store) else None
+        absent, total = count() if count is not None else (0, 0)
+        if absent:
+            found[str(getattr(node.source, "place", ""))] = f"{absent} of {total}"  # type: ignore[attr-defined]
     return found
 
 

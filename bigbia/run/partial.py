@@ -60,7 +60,8 @@ def led(root: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"{root}: cannot be made: {error.strerror}") from None
     with file:
-        _take(file, root)
+        with storage_errors(lock):
+            _take(file, root)
         stop = threading.Event()
         threading.Thread(target=_beat, args=(lock, stop), daemon=True, name="bigbia-lock").start()
         try:

@@ -19,6 +19,7 @@ from typing import Any
 from bigbia import config
 from bigbia.errors import BigbiaError
 from bigbia.graph.journal import Written
+from bigbia.graph.scratch import LOCK
 from bigbia.graph.stages import Stage
 from bigbia.io.durable import intact, replace
 from bigbia.run.contract import Run
@@ -137,7 +138,7 @@ def adopt(run: Run, work: Work, earlier: Earlier) -> None:
         kept = earlier.path / KEPT / stage.token
         listing = kept.with_name(f"{stage.token}.records")
         if listing.exists() and stage.folder.path.parent == run.home and not stage.folder.path.exists():
-            shutil.copytree(kept, stage.folder.path, copy_function=_link_file)
+            shutil.copytree(kept, stage.folder.path, copy_function=link_file)
             replace(ledger_folder(run.root) / f"{stage_name(stage.kind, stage.token)}.records", listing.read_bytes())
     for stage in work.writers:
         if not stage.publishes or not all(earlier.same(place, run.parts) for place in stage.publishes):
@@ -183,10 +184,10 @@ def link(old: Path, new: Path, name: str) -> None:
     target = new / name
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        _link_file(old / name, target)
+        link_file(old / name, target)
 
 
-def _link_file(old: Any, new: Any) -> None:
+def link_file(old: Any, new: Any) -> None:
     """The same file under another name; a copy where the file system has no such thing."""
     try:
         os.link(old, new)
@@ -211,7 +212,7 @@ def keep(run: Run, work: Work, nbytes: int) -> None:
         target = run.root / KEPT / token
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(target, ignore_errors=True)
-        shutil.move(stage.folder.path, target)
+        shutil.copytree(stage.folder.path, target, copy_function=link_file, ignore=shutil.ignore_patterns(f"*{LOCK}"))
         replace(target.with_name(f"{token}.records"), "".join(f"{n}\n" for n in sorted(names)).encode())
 
 
@@ -224,5 +225,5 @@ def keep_on(run: Run, work: Work, earlier: Earlier) -> None:
         listing = old.with_name(f"{stage.token}.records")
         if listing.exists() and not new.exists():
             new.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(old, new, copy_function=_link_file)
+            shutil.copytree(old, new, copy_function=link_file)
             replace(new.with_name(listing.name), listing.read_bytes())

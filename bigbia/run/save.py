@@ -11,8 +11,10 @@ Everything is written to `<path>.partial`, which is renamed when the last block 
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,15 +27,16 @@ import numpy as np
 from dask.base import tokenize
 
 from bigbia import config, hyperstack
-from bigbia.errors import InputError, ParameterError, RunError
+from bigbia.errors import BigbiaWarning, InputError, ParameterError, RunError
 from bigbia.graph.journal import Written
 from bigbia.graph.lazy import check_image
 from bigbia.graph.table import Part, table_graph
 from bigbia.io.durable import file_digest
 from bigbia.run import pipeline_file
+from bigbia.run.admission import Admission, admit
 from bigbia.run.contract import Run, put_in, running
-from bigbia.run.execute import execute
-from bigbia.run.fingerprint import differences, has_live, inputs_of, told, versions
+from bigbia.run.execute import execute, memory_of
+from bigbia.run.fingerprint import differences, has_live, inputs_of, missing_chunks, told, versions
 from bigbia.run.partial import check_target, publish
 from bigbia.run.publishing import clear, seal, sealed, sign
 from bigbia.run.reuse import Earlier, adopt, keep, keep_on, take_over
@@ -152,7 +155,9 @@ def job_of(
     config.integrity(), config.keep(), config.cache_share(), config.truth("insecure"), config.threads(), config.memory()
     for section in ("images", "labels", "tables"):
         if what.get(section) is not None and not isinstance(what[section], Mapping):
-            raise ParameterError(f"save: {section}={_short(what[section])}: give a mapping of names: {{'nuclei': nuclei}}")
+            raise ParameterError(
+                f"save: {section}={_short(what[section])}: give a mapping of names: {{'nuclei': nuclei}}"
+            )
     levels = layout["levels"]
     if levels is not None and (isinstance(levels, bool) or not isinstance(levels, (int, np.integer)) or levels < 1):
         raise ParameterError(f"save: levels={levels!r}: a whole number of levels, 1 or more")
@@ -179,11 +184,12 @@ def run_job(
         parts = job.fingerprint()
         if expected is not None and (differing := differences(expected, parts)):
             raise RunError(f"{final}: would not be the same again ({told(differing)}): run the pipeline anew")
-        job.admit(final)
+        prediction = job.admit(final).record
         how: dict[str, bool] = {"overwrite": overwrite, "restart": restart, "allow_missing": allow_missing}
         with running(final, parts, resumable=not has_live(job.work.nodes), **how) as run:
             if not sealed(run):
                 run.hold(documents)
+                run.prediction = prediction
                 earlier = None if restart else Earlier.at(final if reuse is None else Path(reuse), parts)
                 carry_out(run, job, earlier)
             publish(run.root, final, overwrite)
@@ -238,10 +244,23 @@ class Job:
                 "blocks": [[list(map(max, stage.grid.chunks)), len(stage.grid)] for stage in self.work.writers],
             },
             "versions": versions(),
+            "missing_chunks": missing_chunks(self.work.nodes),
         }
 
-    def admit(self, final: Path) -> None:
+    def admit(self, final: Path) -> Admission:
         """Refuse what cannot be done with the memory and the disk there are."""
+        shapes = [(array.shape, array.dtype) for output in self.outputs for array in output.arrays]
+        raw = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in shapes)
+        threads, limit = memory_of(self.scheduler)
+        beside = final.parent if config.get("scratch") == "auto" else config.scratch_folder()
+        return admit(
+            self.work.every_stage(),
+            threads=threads,
+            limit=limit,
+            destination=final,
+            bytes_written=raw,
+            scratch=beside,
+        )
 
 
 def carry_out(run: Run, job: Job, earlier: Earlier | None) -> None:
@@ -264,13 +283,45 @@ def carry_out(run: Run, job: Job, earlier: Earlier | None) -> None:
     written = [taken[name] if name in taken else _write_table(run, job, work, name, times, how) for name in job.tables]
     if job.pipeline is not None:
         written.append(put_in(run.root, "pipeline.yaml", job.pipeline.encode()))
+    report = _reported(run)  # before the ledgers go of stages that wrote no voxels
     manifest = seal(run, job.outputs, work.writers, written)
-    sign(run.root, manifest, [run.ended()])  # before anything is taken that a run needs to go on
-    todo.take_back(work)
+    sign(
+        run.root, manifest, [run.ended(), *_about(run, manifest, report)]
+    )  # before anything is taken that a run needs to go on
     keep(run, work, manifest["bytes"])
     if earlier is not None:
         keep_on(run, job.work, earlier)
+    todo.take_back(work)
     clear(run, manifest)
+
+
+def _reported(run: Run) -> dict[str, Any] | None:
+    """The report of a run that ended. A report that cannot be drawn does not spoil the run."""
+    from bigbia.run.report import report_of
+
+    try:
+        return report_of(run, None, state="published", prediction=run.prediction)
+    except Exception as error:
+        _no_report(run, error)
+        return None
+
+
+def _about(run: Run, manifest: dict[str, Any], report: dict[str, Any] | None) -> list[Written]:
+    """Write what is to be known about the run: where the output comes from, and the report."""
+    from bigbia.run.provenance import provenance, write_provenance
+    from bigbia.run.report import with_manifest, write_report
+
+    found = write_provenance(run.root, provenance(run, manifest, prediction=run.prediction))
+    if report is not None:
+        try:
+            found += write_report(run.root, with_manifest(report, manifest))
+        except Exception as error:
+            _no_report(run, error)
+    return found
+
+
+def _no_report(run: Run, error: Exception) -> None:
+    warnings.warn(f"{run.final}: no report: {type(error).__name__}: {error}", BigbiaWarning, stacklevel=3)
 
 
 def _write_table(run: Run, job: Job, work: Work, name: str, times: Times, how: Mapping[str, Any]) -> Written:

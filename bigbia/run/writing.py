@@ -287,6 +287,11 @@ class Write(Stage):
             self._write(index, [np.zeros(shape_of(box), node.dtype) for node, box in zip(nodes, boxes)])
         return tuple(files)
 
+    def task_bytes(self, step: str, index: Index) -> int:
+        from bigbia.run.memory import write_bytes
+
+        return write_bytes(self, index) if step == "write" else 0
+
     def writes(self, step: str) -> float:
         return 0.0
 
@@ -295,6 +300,7 @@ class Level(Stage):
     """A coarser level of a pyramid from the one below it."""
 
     kind = "pyramid"
+    anchored = True  # its blocks are those of the level, whatever the blocks of the image
     steps = ("level", "done")
     block_steps = frozenset({"level"})
 
@@ -336,6 +342,11 @@ class Level(Stage):
         self.output.write_level(
             self.level, tuple((a // f, -(-b // f)) for (a, b), f in zip(box, self.step_factors)), data
         )
+
+    def task_bytes(self, step: str, index: Index) -> int:
+        from bigbia.run.memory import level_bytes
+
+        return level_bytes(self, index) if step == "level" else 0
 
     def _read(self, box: Box) -> np.ndarray:
         """Voxels of the level below; zarr would read a file that is gone as zeros."""
