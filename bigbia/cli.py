@@ -430,7 +430,20 @@ def _build(pipeline: str, path: str, options: dict[str, Any]) -> tuple[Any, dict
     from bigbia.run.pipeline import Pipeline
 
     plan = Pipeline.load(pipeline).override(options["settings"])
-    return plan, plan.build(open_input(path, **{k: options[k] for k in OPENING}))
+    opening = {k: options[k] for k in OPENING}
+    results = plan.build(open_input(path, **opening))
+    if options["block"] == "auto" and not plan.unused:
+        from bigbia.run.execute import memory_of
+        from bigbia.run.fitting import fitted
+
+        again = fitted(
+            plan,
+            results,
+            lambda block: open_input(path, **{**opening, "block": block}),
+            memory_of(options.get("scheduler", "threads")),
+        )
+        results = results if again is None else again
+    return plan, results
 
 
 @contextmanager

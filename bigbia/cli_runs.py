@@ -85,10 +85,27 @@ def rerun(ctx: click.Context, output: str, keep: bool, scheduler: str, quiet: bo
         ctx.exit(4)
 
 
+@click.command(context_settings=_HELP, short_help="Describe an output as an RO-Crate.")
+@click.argument("output")
+@click.option("--license", "license_", metavar="URL", help="Under which the results are given on.")
+def crate(output: str, license_: str | None) -> None:
+    """Write OUTPUT/ro-crate-metadata.json: what is in OUTPUT, what made it of what, and when, as an RO-Crate.
+
+    \b
+    Examples:
+      bigbia crate result.zarr --license https://creativecommons.org/licenses/by/4.0/
+    """
+    from pathlib import Path
+
+    from bigbia.run.crate import crate as written
+
+    click.echo(str(written(Path(output), license=license_)))
+
+
 def _shown(quiet: bool) -> AbstractContextManager[Any]:
     from bigbia.run.progress import progress
 
     return progress(quiet=quiet)
 
 
-COMMANDS = (status, verify, repair, rerun)
+COMMANDS = (status, verify, repair, rerun, crate)

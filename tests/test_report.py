@@ -24,10 +24,9 @@ from bigbia.hyperstack import hyperstack
 from bigbia.io.durable import intact
 from bigbia.run import tasks
 from bigbia.run.contract import Run
-from bigbia.run.ledger import Entry, read_json
+from bigbia.run.ledger import FOLDER, Entry, read_json
 from bigbia.run.pipeline import Pipeline
 from bigbia.run.publishing import read_manifest
-from bigbia.run.ledger import FOLDER
 from bigbia.run.report import graph_of, report_of, state_of, with_manifest, write_report
 from bigbia.run.report_blocks import SIDE, Plane, Tally
 from bigbia.run.report_page import page

@@ -110,7 +110,8 @@ def test_a_stopped_run_goes_on(image, tmp_path, work, monkeypatch, after):
     with pytest.raises(InputError):
         bigbia.open(tmp_path / "out.zarr.partial")
     state = bigbia.status(tmp_path / "out.zarr")
-    assert state.state == "stopped" and "KeyboardInterrupt" in str(state)
+    assert state.state == "stopped"
+    assert "KeyboardInterrupt" in str(state)
     run(image, tmp_path / "out.zarr")
     assert root(tmp_path / "out.zarr") == root(whole)
     assert bigbia.verify(tmp_path / "out.zarr").ok
@@ -149,7 +150,8 @@ def test_a_run_is_led_by_one(image, tmp_path):
     partial = tmp_path / "out.zarr.partial"
     with led(partial):
         holder = holder_of(partial)
-        assert holder is not None and holder["pid"]
+        assert holder is not None
+        assert holder["pid"]
         with pytest.raises(RunError, match=rf"another run is writing here \(.*process {holder['pid']}, since"):
             run(image, tmp_path / "out.zarr")
     assert holder_of(partial) is None
@@ -180,7 +182,8 @@ def test_a_damaged_file_is_found_and_only_its_block_made_again(image, tmp_path, 
     (out / "images/smooth/1/c/0/0/0").unlink()
     found = bigbia.verify(out)
     assert {d.file for d in found.damaged} == {"labels/cells/0/c/1/2/3", "images/smooth/1/c/0/0/0"}
-    assert "holds other bytes" in str(found) and "is gone" in str(found)
+    assert "holds other bytes" in str(found)
+    assert "is gone" in str(found)
     work.clear()
     assert bigbia.repair(out).ok
     assert root(out) == before
@@ -209,7 +212,8 @@ def test_the_manifest_and_the_ledger_are_verified_too(image, tmp_path):
 def test_the_same_again(image, tmp_path):
     out = run(image, tmp_path / "out.zarr")
     comparison = bigbia.rerun(out)
-    assert comparison.same and "the same bytes again" in str(comparison)
+    assert comparison.same
+    assert "the same bytes again" in str(comparison)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.zarr", "out.zarr"]
     array = zarr.open_array(image)
     array[:5] = 7
@@ -219,7 +223,8 @@ def test_the_same_again(image, tmp_path):
 
 def test_what_was_saved_from_python_says_how_to_make_it_again(tmp_path):
     out = bigbia.save(tmp_path / "a.zarr", np.ones((20, 20), "u1"))
-    assert bigbia.verify(out).ok and bigbia.repair(out).ok
+    assert bigbia.verify(out).ok
+    assert bigbia.repair(out).ok
     (out / "0/c/0/0").unlink()
     with pytest.raises(RunError, match=r"call bigbia.save with the same\s+arguments and overwrite=True"):
         bigbia.repair(out)
@@ -238,7 +243,8 @@ def test_a_changed_parameter_runs_only_what_is_behind_it(image, tmp_path, work, 
     work.clear()
     run(image, out, settings=["big.max_size=9"], overwrite=True)
     assert work == []  # nothing changed: all of it is taken over
-    assert root(out) == root(fresh) and bigbia.verify(out).ok
+    assert root(out) == root(fresh)
+    assert bigbia.verify(out).ok
 
 
 def test_an_unchanged_image_is_not_written_again(image, tmp_path, work):
@@ -257,7 +263,8 @@ def test_a_damaged_file_is_not_taken_over(image, tmp_path):
         if kept.is_file() and kept.suffix != ".records":
             kept.write_bytes(kept.read_bytes()[:-1])
     run(image, out, overwrite=True)
-    assert root(out) == whole and bigbia.verify(out).ok
+    assert root(out) == whole
+    assert bigbia.verify(out).ok
 
 
 @pytest.mark.parametrize("over", [None, "all"])
@@ -281,7 +288,8 @@ def test_only_an_appended_time_point_is_computed(tmp_path, work, over):
     blocks = 2 * 2 * 2
     assert written == ([(blocks, 3 * blocks)] if over is None else [(4 * blocks, 0)])
     fresh = run(image, tmp_path / "fresh.zarr", pipeline, options=options)
-    assert root(out) == root(fresh) and bigbia.verify(out).ok
+    assert root(out) == root(fresh)
+    assert bigbia.verify(out).ok
     tables = [pd.read_parquet(p / "tables/cells.parquet") for p in (out, fresh)]
     pd.testing.assert_frame_equal(*tables)
     assert sorted(set(tables[0]["t"])) == [0, 1, 2, 3]
@@ -399,7 +407,9 @@ def test_the_ledger_of_many_blocks_takes_little_memory(tmp_path):
     done, damaged = Lines(path, (100, 50, 20)).done(lambda e: True)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert done.all() and not damaged and len(done) == 100_000
+    assert done.all()
+    assert not damaged
+    assert len(done) == 100_000
     assert peak < 60 * len(done)
 
 

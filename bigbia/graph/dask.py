@@ -22,6 +22,7 @@ from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from bigbia import config
 from bigbia.errors import ParameterError
 from bigbia.graph.boxes import Box, Grid, Index, volume
+from bigbia.graph.cache import RESERVED
 from bigbia.graph.reading import consumers_first, live_inputs, read
 from bigbia.graph.regions import Live, Node, Store
 from bigbia.graph.stages import Left, Stage, lowered
@@ -325,7 +326,7 @@ def block_shape(shape: Sequence[int], dtype: np.dtype, unit: Sequence[int], bloc
 
 def _auto_block(shape: Sequence[int], dtype: np.dtype, unit: Sequence[int]) -> tuple[int, ...]:
     # A task holds about a dozen arrays of its block (input, float64 lines, result, codecs), one task a thread.
-    budget = config.memory() // (config.threads() * 16 * max(4, dtype.itemsize))
+    budget = max(0, config.memory() - RESERVED) // (config.threads() * 16 * max(4, dtype.itemsize))
     target = min(2**22, max(2**15, budget))
     block = [min(max(1, u), max(1, n)) for u, n in zip(unit, shape)]
     while True:
