@@ -448,3 +448,25 @@ def test_an_empty_mask_is_no_error():
 def test_an_axis_without_voxels_is_refused():
     with pytest.raises(BigbiaError, match="empty"):
         watershed(A[:0], M[:0])
+
+
+@pytest.mark.parametrize("n", [6, 20])
+def test_a_plateau_that_no_water_has_reached_is_no_margin(n):
+    """Water that comes from it comes from nowhere yet. Once counted as margin, there was more of it than room."""
+    from bigbia.kernels.padded import shell
+    from bigbia.kernels.plateaus import FAR, OUTSIDE, plateaus, settle
+    from bigbia.kernels.plateaus import catchments as followed
+
+    level = np.full((n + 2,) * 3, 1, np.int32)
+    level[2:-2, 2:-2, 2:-2] = 0  # a lower plateau within, of which nothing is known
+    distance = np.full(level.shape, OUTSIDE, np.uint32)
+    distance[1:-1, 1:-1, 1:-1] = FAR
+    level[0] = -5  # water comes through this side of the margin
+    distance[0] = 3
+    block = plateaus(level, distance)
+    tree, rim = followed(block, settle(block, 1), np.zeros((n,) * 3, np.int32), 1, 1)
+    assert len(rim) <= n * n
+    assert set(rim) <= set(shell(level.shape, 0))
+    assert (tree[1:-1, 1:-1, 1:-1] == 0).all()  # as far as it goes, it flows into the plateau
+    assert tree[0].all()
+    assert tree.max() == len(rim)
