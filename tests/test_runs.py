@@ -440,3 +440,71 @@ def test_the_commands(image, tmp_path, monkeypatch):
     assert "there is nothing" in command("verify", tmp_path / "no.zarr", code=3)
     assert "no output of bigbia" in command("status", image, code=3)
     shutil.rmtree(out)
+
+
+def test_many_images_are_one_run(tmp_path, monkeypatch):
+    (tmp_path / "p.yaml").write_text(PIPELINE)
+    rng = np.random.default_rng(0)
+    images = [volume(tmp_path / f"{name}.zarr", rng.integers(0, 900, (20, 20, 20)).astype("u2")) for name in "abc"]
+    shutil.rmtree(images[1] / "c")
+    (images[1] / "zarr.json").write_text("{}")
+    words = ["run", tmp_path / "p.yaml", *images, "-o", tmp_path / "out", "--block", 16]
+    said = command(*words, code=4)
+    assert "2 done, 1 failed" in said
+    assert "b.zarr" in said
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [FOLDER, "a.zarr", "c.zarr"]
+    before = {n: root(tmp_path / "out" / f"{n}.zarr") for n in "ac"}
+    images[1] = volume(tmp_path / "d.zarr", rng.integers(0, 900, (20, 20, 20)).astype("u2"))
+    words[3] = images[1]
+    again = stopping(monkeypatch, 5)
+    command(*words, code=130)
+    again()
+    assert "1 done, 2 done before" in command(*words)
+    assert {n: root(tmp_path / "out" / f"{n}.zarr") for n in "ac"} == before
+    assert [i["state"] for i in json.loads((tmp_path / "out" / FOLDER / "batch.json").read_text())["images"]] == [
+        "done before",
+        "done",
+        "done before",
+    ]
+    other = tmp_path / "more"
+    other.mkdir()
+    shutil.copytree(images[0], other / "a.zarr")
+    assert "both would be" in command(
+        "run", tmp_path / "p.yaml", images[0], other / "a.zarr", "-o", tmp_path / "x", code=2
+    )
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_batch_whose_first_images_all_fail_stops(tmp_path):
+    (tmp_path / "p.yaml").write_text(PIPELINE)
+    images = [tmp_path / f"none{i}.zarr" for i in range(9)]
+    said = command("run", tmp_path / "p.yaml", *images, "-o", tmp_path / "out", code=4)
+    assert "the first 5 images all failed" in said
+
+
+def test_a_block_is_chosen_that_fits_and_what_cannot_fit_is_refused(tmp_path):
+    import dask.array as da
+
+    from bigbia.hyperstack import hyperstack
+
+    (tmp_path / "p.yaml").write_text(PIPELINE)
+    zeros = hyperstack(da.zeros((512, 512, 512), chunks=32, dtype="u2"), "zyx")
+    image = tmp_path / "big.zarr"
+    zarr.create_array(image, shape=zeros.shape, chunks=(32,) * 3, dtype="u2", dimension_names=list("zyx"))
+    small = command("explain", tmp_path / "p.yaml", image, "--memory", "520 MiB", "--threads", 2)
+    large = command("explain", tmp_path / "p.yaml", image, "--memory", "8 GiB", "--threads", 2)
+    assert "128 x 128 x 256" in large
+    assert "128 x 128 x 256" not in small
+    said = command(
+        "run", tmp_path / "p.yaml", image, "-o", tmp_path / "o.zarr", "--memory", "360 MiB", "--threads", 8, code=2
+    )
+    assert "more than the 360 MiB that may be used" in said
+    assert not list(tmp_path.glob("o.zarr*"))
+
+
+def test_an_output_as_a_crate(image, tmp_path):
+    out = run(image, tmp_path / "out.zarr")
+    command("crate", out)
+    graph = json.loads((out / "ro-crate-metadata.json").read_text())["@graph"]
+    assert any(one.get("@type") == "CreateAction" for one in graph)
+    assert bigbia.verify(out).ok

@@ -43,7 +43,7 @@ class Moved(Node):
             children=(self.child,),
             token="moved-" + tokenize(what, self.child.token),
             cost=10.0 if self.order == 0 else 5.0 * 2 ** len(self.space),
-            workspace=float(self.child.dtype.itemsize),
+            workspace=self.child.dtype.itemsize + (8.0 if self.order else 0.0),
         )
 
     def _reach(self, box: Box) -> list[tuple[int, int]] | None:

@@ -240,9 +240,11 @@ class Voxelwise(Node):
     what: Any  # what the function is, for the token
     inputs: tuple[Node, ...]
     kind: np.dtype
+    temporary: float = 0.0  # bytes a voxel that it takes besides its result
 
     def __post_init__(self) -> None:
         self._set(
+            workspace=self.temporary,
             shape=self.inputs[0].shape,
             dtype=np.dtype(self.kind),
             children=self.inputs,
