@@ -29,8 +29,8 @@ def job(blocks: int, folder: str) -> None:
 
     from bigbia.graph.boxes import Grid
     from bigbia.graph.stages import Stage, block_name
-    from bigbia.run.contract import running
     from bigbia.run.execute import execute
+    from bigbia.run.sessions import running
 
     class Idle(Stage):
         kind = "idle"

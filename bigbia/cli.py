@@ -16,8 +16,8 @@ from typing import Any
 
 import click
 
-from bigbia import cli_runs, cli_show
-from bigbia.errors import BigbiaError, BigbiaWarning, ParameterError
+from bigbia import cli_building, cli_runs, cli_show
+from bigbia.errors import BigbiaError, BigbiaWarning
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -224,15 +224,15 @@ def run(pipeline: str, images: tuple[str, ...], output: str, quiet: bool, verbos
 
     start = time.perf_counter()
     how = {k: options[k] for k in ("overwrite", "restart", "allow_missing")}
-    with _settings(options):
+    with cli_building.settings(options):
         if len(images) > 1:
             with progress(quiet=quiet, verbose=verbose) as shown:
                 _run_batch(pipeline, images, output, {**options, "progress": shown}, how, quiet)
             return
         (image,) = images
-        _keep_input(image, output)
-        options["block"] = _block_of_stopped(output, options)
-        plan, results = _build(pipeline, image, options)
+        cli_building.keep_input(image, output)
+        options["block"] = cli_building.block_of_stopped(output, options)
+        plan, results = cli_building.build(pipeline, image, options)
         outputs = plan.outputs(results)
         with progress(quiet=quiet, verbose=verbose) as shown:
             bigbia.save(
@@ -242,7 +242,7 @@ def run(pipeline: str, images: tuple[str, ...], output: str, quiet: bool, verbos
                 scheduler=options["scheduler"],
                 progress=shown,
                 pipeline=plan.text,
-                origin=_origin(image, results["input"], options),
+                origin=cli_building.origin(image, results["input"], options),
             )
     if not quiet:
         click.echo(cli_show.written(output, outputs, time.perf_counter() - start))
@@ -253,14 +253,14 @@ def _run_batch(
 ) -> None:
     """Many images, one run."""
     from bigbia.run.batch import run_batch
-    from bigbia.run.save import DEFAULT_LAYOUT, job_of
+    from bigbia.run.job import DEFAULT_LAYOUT, job_of
 
     def job(image: str, place: Path) -> Any:
-        _keep_input(image, str(place))
-        mine = {**options, "block": _block_of_stopped(str(place), options)}
-        plan, results = _build(pipeline, image, mine)
+        cli_building.keep_input(image, str(place))
+        mine = {**options, "block": cli_building.block_of_stopped(str(place), options)}
+        plan, results = cli_building.build(pipeline, image, mine)
         words = {k: options[k] for k in ("scheduler", "progress")}
-        origin = _origin(image, results["input"], mine)
+        origin = cli_building.origin(image, results["input"], mine)
         return job_of(plan.outputs(results), DEFAULT_LAYOUT, pipeline=plan.text, origin=origin, **words)
 
     batch = run_batch(output, images, job, how)
@@ -284,8 +284,8 @@ def explain(pipeline: str, image: str, **options: Any) -> None:
     """
     import bigbia
 
-    with _settings(options):
-        plan, results = _build(pipeline, image, options)
+    with cli_building.settings(options):
+        plan, results = cli_building.build(pipeline, image, options)
         outputs = plan.outputs(results)
         images = {**({"image": outputs["image"]} if outputs["image"] is not None else {}), **outputs["images"]}
         click.echo(str(bigbia.explain({"images": images, "labels": outputs["labels"], "tables": outputs["tables"]})))
@@ -371,7 +371,7 @@ def synth(output: str, overwrite: bool, quiet: bool, **options: Any) -> None:
     from bigbia.run.progress import progress
 
     start = time.perf_counter()
-    with _settings(options), progress(quiet=quiet) as shown:
+    with cli_building.settings(options), progress(quiet=quiet) as shown:
         outputs = synthetic(**options)
         bigbia.save(output, **outputs, overwrite=overwrite, progress=shown)
     if not quiet:
@@ -397,81 +397,6 @@ def demo(folder: str, overwrite: bool, quiet: bool) -> None:
     with progress(quiet=quiet) as shown:
         found = the_demo.run(Path(folder), overwrite=overwrite, progress=shown)
     click.echo(found.text())
-
-
-# ---- shared by the commands ----------------------------------------------------------------------------------------
-
-
-def _origin(path: str, image: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """Where the input is and how it was opened: the block too, which is chosen by the memory of this moment."""
-    from bigbia.run.inputs import OPENING
-
-    place = path if "://" in path else str(Path(path).resolve())
-    return {"input": place, "options": {**{k: options[k] for k in OPENING}, "block": image.encoding["block"]}}
-
-
-def _block_of_stopped(output: str, options: dict[str, Any]) -> str:
-    """The block of the run that was stopped at the output, where none is asked for: another would be another run."""
-    from bigbia.run.ledger import FOLDER, read_json
-    from bigbia.run.partial import partial_of
-
-    if options["block"] != "auto" or options["restart"] or "://" in output:
-        return options["block"]
-    try:
-        record = read_json(partial_of(Path(output)) / FOLDER / "run.json") or {}
-    except BigbiaError:
-        return options["block"]
-    return ((record.get("origin") or {}).get("options") or {}).get("block", options["block"])
-
-
-def _build(pipeline: str, path: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The checked pipeline and its lazy steps on the input; a bad pipeline is refused before the image is touched."""
-    from bigbia.run.inputs import OPENING, open_input
-    from bigbia.run.pipeline import Pipeline
-
-    plan = Pipeline.load(pipeline).override(options["settings"])
-    opening = {k: options[k] for k in OPENING}
-    results = plan.build(open_input(path, **opening))
-    if options["block"] == "auto" and not plan.unused:
-        from bigbia.run.execute import memory_of
-        from bigbia.run.fitting import fitted
-
-        again = fitted(
-            plan,
-            results,
-            lambda block: open_input(path, **{**opening, "block": block}),
-            memory_of(options.get("scheduler", "threads")),
-        )
-        results = results if again is None else again
-    return plan, results
-
-
-@contextmanager
-def _settings(options: dict[str, Any]) -> Any:
-    """The command's --memory, --threads and their like as settings of bigbia, while it works."""
-    import dask
-
-    names = ("memory", "threads", "integrity", "keep", "insecure")
-    given = {f"bigbia.{key}": options[key] for key in names if options.get(key)}
-    with dask.config.set(given):
-        if "bigbia.memory" in given:
-            from bigbia import config
-
-            config.memory()  # a size that cannot be read is refused here, before a file is opened
-        yield
-
-
-def _keep_input(path: str, output: str) -> None:
-    """--overwrite must never remove what is being read."""
-    if "://" in path or "://" in output:
-        inside = output.rstrip("/") == path.rstrip("/")
-    else:
-        there, here = Path(output).resolve(), Path(path).resolve()
-        inside = there == here or there in here.parents
-        if here in there.parents and here.is_dir():
-            raise ParameterError(f"-o {output}: lies in the input {path}: choose another place")
-    if inside:
-        raise ParameterError(f"-o {output}: is the input or holds it: choose another place")
 
 
 for _command in cli_runs.COMMANDS:

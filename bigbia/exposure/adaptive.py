@@ -25,7 +25,7 @@ from bigbia.exposure.rescaling import stretched
 from bigbia.exposure.values import all_values, in_pieces, narrow
 from bigbia.filters.smooth import linear_dtype
 from bigbia.graph.boxes import Box
-from bigbia.graph.footprints import sides
+from bigbia.graph.footprints import brief, real_number, sides
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import Lazy, check_image, is_lazy, lazy
 from bigbia.graph.mapped import Found, applied, for_each, mapped
@@ -85,9 +85,8 @@ def equalize_adapthist(
     what = "exposure.equalize_adapthist"
     check_image(image, what, "iuf")
     if isinstance(nbins, bool) or not isinstance(nbins, (int, np.integer)) or not 1 <= nbins <= LEVELS:
-        raise ParameterError(f"{what}: nbins={nbins!r} must be a whole number, 1 to {LEVELS}")
-    if isinstance(clip_limit, (bool, str)) or np.ndim(clip_limit) or not 0 <= clip_limit < np.inf:
-        raise ParameterError(f"{what}: clip_limit={clip_limit!r} must be a number of 0 or more")
+        raise ParameterError(f"{what}: nbins={brief(nbins)} must be a whole number, 1 to {LEVELS}")
+    clip_limit = real_number(clip_limit, "clip_limit", what, least=0)
     space = hyperstack.spatial_axes(image)
     if kernel_size is None:
         tile = [max(1, image.shape[a] // 8) if a in space else 1 for a in range(image.ndim)]
@@ -99,7 +98,7 @@ def equalize_adapthist(
     if math.prod(counts) * int(nbins) > MOST:
         raise ParameterError(
             f"{what}: {math.prod(counts)} tiles of {tile} voxels with {nbins} bins are more than {MOST}: give a larger "
-            f"kernel_size than {kernel_size!r}, or fewer bins"
+            f"kernel_size than {brief(kernel_size)}, or fewer bins"
         )
     dtype = linear_dtype(image.dtype)
     given: dict[str, Any] = {"shape": tuple(shape), "tile": tuple(tile), "nbins": int(nbins)}
@@ -110,7 +109,7 @@ def equalize_adapthist(
             Pass(functools.partial(found_extrema, what=what), join_extremes),
             Pass(functools.partial(_tiles, **given), _add_tiles),
         ],
-        functools.partial(_maps, clip_limit=float(clip_limit), **given),
+        functools.partial(_maps, clip_limit=clip_limit, **given),
         {"low": ((), kind), "high": ((), kind), "maps": ((math.prod(counts), int(nbins)), np.uint16)},
     )
     finish = functools.partial(

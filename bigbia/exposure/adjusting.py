@@ -10,6 +10,7 @@ import numpy as np
 
 from bigbia.errors import BlockError, ParameterError
 from bigbia.exposure.values import all_values, in_pieces, narrow, saturated
+from bigbia.graph.footprints import brief, plain_number, real_number, truth
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 from bigbia.graph.window import window
@@ -49,9 +50,10 @@ def adjust_gamma(image: Image, gamma: float = 1, gain: float = 1) -> Any:
     array([  0,  16,  64, 255], dtype=uint8)
     """
     what = "exposure.adjust_gamma"
-    if not _is_number(gamma) or gamma < 0:
-        raise ParameterError(f"{what}: gamma={gamma!r} must be a number of 0 or more")
-    return _adjusted(image, what, "gamma", gamma=gamma, gain=_number(gain, "gain", what))
+    power = plain_number(gamma)
+    if power is None or not 0 <= power < np.inf:
+        raise ParameterError(f"{what}: gamma={brief(gamma)} must be a number of 0 or more")
+    return _adjusted(image, what, "gamma", gamma=power, gain=real_number(gain, "gain", what))
 
 
 def adjust_log(image: Image, gain: float = 1, inv: bool = False) -> Any:
@@ -85,7 +87,7 @@ def adjust_log(image: Image, gain: float = 1, inv: bool = False) -> Any:
     array([  0,  82, 149, 255], dtype=uint8)
     """
     what = "exposure.adjust_log"
-    return _adjusted(image, what, "log", gain=_number(gain, "gain", what), inv=bool(inv))
+    return _adjusted(image, what, "log", gain=real_number(gain, "gain", what), inv=truth(inv, "inv", what))
 
 
 def adjust_sigmoid(image: Image, cutoff: float = 0.5, gain: float = 10, inv: bool = False) -> Any:
@@ -121,26 +123,15 @@ def adjust_sigmoid(image: Image, cutoff: float = 0.5, gain: float = 10, inv: boo
     array([  1,  19, 128, 253], dtype=uint8)
     """
     what = "exposure.adjust_sigmoid"
-    shape = {"cutoff": _number(cutoff, "cutoff", what), "gain": _number(gain, "gain", what)}
-    return _adjusted(image, what, "sigmoid", **shape, inv=bool(inv))
-
-
-def _is_number(value: Any) -> bool:
-    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    return real and bool(np.isfinite(value))
-
-
-def _number(value: Any, name: str, what: str) -> Any:
-    if not _is_number(value):
-        raise ParameterError(f"{what}: {name}={value!r} must be a finite number")
-    return value
+    shape = {"cutoff": real_number(cutoff, "cutoff", what), "gain": real_number(gain, "gain", what)}
+    return _adjusted(image, what, "sigmoid", **shape, inv=truth(inv, "inv", what))
 
 
 def _adjusted(image: Any, what: str, curve: str, **params: Any) -> Any:
     check_image(image, what, "iuf")
     cost = 1.0 if narrow(image.dtype) else 15.0
     given = tuple(params.items())
-    return window(_block, image, dtype=image.dtype, cost=cost, workspace=1.0, what=what, curve=curve, given=given)
+    return window(_block, image, dtype=image.dtype, cost=cost, workspace=8.0, what=what, curve=curve, given=given)
 
 
 def _block(block: np.ndarray, what: str, curve: str, given: tuple) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bigbia.exposure.counting import centred, passes_for, value_dtype
-from bigbia.graph.footprints import whole_number
+from bigbia.graph.footprints import truth, whole_number
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, is_lazy, lazy
 from bigbia.graph.mapped import passed
@@ -51,7 +51,8 @@ def histogram(image: Image, nbins: int = 256, *, normalize: bool = False) -> tup
     """
     check_image(image, "exposure.histogram", "iuf")
     whole_number(nbins, "nbins", "exposure.histogram", 1)
-    finish = functools.partial(_finish, nbins=int(nbins), normalize=bool(normalize))
+    normalize = truth(normalize, "normalize", "exposure.histogram")
+    finish = functools.partial(_finish, nbins=int(nbins), normalize=normalize)
     passes = passes_for(image.dtype, int(nbins), "histogram")
     if not is_lazy(image):
         found = passed(image, passes, finish)

@@ -13,6 +13,7 @@ from bigbia.exposure.counting import found_extrema
 from bigbia.exposure.values import all_values, check_over, in_pieces, narrow, saturated
 from bigbia.filters.smooth import linear_dtype
 from bigbia.graph.boxes import Box
+from bigbia.graph.footprints import brief, dtype_of, plain_number, several
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, native
 from bigbia.graph.mapped import Found, by_values
@@ -85,7 +86,7 @@ def rescale_intensity(
         "image": str(kind),
     }
     if source is not None and target is not None:
-        return window(_by_ranges, image, dtype=dtype, cost=1.0 if narrow(kind) else 6.0, workspace=1.0, given=given)
+        return window(_by_ranges, image, dtype=dtype, cost=1.0 if narrow(kind) else 6.0, workspace=8.0, given=given)
     finish = functools.partial(_finish, **given)
     length = 2 ** (8 * kind.itemsize)
     leaves: dict[str, Any] = {"table": ((length,), dtype)} if narrow(kind) else {"low": ((), kind), "high": ((), kind)}
@@ -99,14 +100,15 @@ def _range(value: Any, own: np.dtype, name: str, what: str) -> tuple[tuple[float
     """Its two ends, None for those of the image; and the dtype of a result in this range."""
     own = np.dtype(own).newbyteorder("=")
     if isinstance(value, (list, tuple, np.ndarray)):
-        if len(value) != 2 or not all(np.isscalar(v) and np.isreal(v) and not np.isnan(v) for v in value):
-            raise ParameterError(f"{what}: {name}={value!r} must be two numbers, (low, high)")
-        return (float(value[0]), float(value[1])), linear_dtype(own)
+        ends = [plain_number(v) for v in several(value) or []]
+        if len(ends) != 2 or any(v is None or v != v for v in ends):
+            raise ParameterError(f"{what}: {name}={brief(value)} must be two numbers, (low, high)")
+        low, high = (float(v) for v in ends if v is not None)
+        return (low, high), linear_dtype(own)
+    said = brief(value)
     if not isinstance(value, str):
-        try:
-            value = np.dtype(value).name
-        except TypeError:
-            value = repr(value)
+        kind = dtype_of(value)
+        value = said if kind is None else kind.name
     if value == "image":
         return None, own
     if value == "dtype":
@@ -118,7 +120,7 @@ def _range(value: Any, own: np.dtype, name: str, what: str) -> tuple[tuple[float
         dtype = np.dtype(_FLOATS.get(value, value))
     else:
         known = ("image", "dtype", *_NAMES, *_FLOATS, *_BITS)
-        raise ParameterError(f"{what}: {name}={value!r} is not known: two numbers, or {nearest(value, known)}")
+        raise ParameterError(f"{what}: {name}={said} is not known: two numbers, or {nearest(value, known)}")
     if dtype.kind == "f":
         return (-1.0, 1.0), dtype
     limits = np.iinfo(dtype)

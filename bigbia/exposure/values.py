@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from bigbia.errors import ParameterError
+from bigbia.graph.footprints import brief
 
 PIECE = 1 << 15  # voxels worked on together: a chain of NumPy operations on them stays in the cache
 
 
 def check_over(over: str, what: str) -> None:
-    if over not in ("each", "all"):
-        raise ParameterError(f'{what}: over={over!r}: "each" (time and channel by itself) or "all"')
+    if not isinstance(over, str) or over not in ("each", "all"):
+        raise ParameterError(f'{what}: over={brief(over)}: "each" (time and channel by itself) or "all"')
 
 
 def in_pieces(function: Callable[[np.ndarray], np.ndarray], block: np.ndarray, dtype: Any) -> np.ndarray:

@@ -12,9 +12,12 @@ from bigbia.errors import ParameterError
 from bigbia.filters.edges import sobel
 from bigbia.filters.smooth import gaussian
 from bigbia.graph.boxes import Box
+from bigbia.graph.footprints import brief, lengths, truth, whole_number
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 from bigbia.graph.several import combined
+
+MOST = 200  # scales
 
 
 def multiscale_basic_features(
@@ -66,18 +69,28 @@ def multiscale_basic_features(
     """
     what = "feature.multiscale_basic_features"
     check_image(image, what)
+    intensity, edges, texture = (
+        truth(v, n, what) for v, n in ((intensity, "intensity"), (edges, "edges"), (texture, "texture"))
+    )
     if not (intensity or edges or texture):
         raise ParameterError(f"{what}: intensity, edges and texture are all False: ask for one of them")
-    low, high = (hyperstack.lengths(s, image, n) for s, n in ((sigma_min, "sigma_min"), (sigma_max, "sigma_max")))
+    low, high = (lengths(s, image, what, n) for s, n in ((sigma_min, "sigma_min"), (sigma_max, "sigma_max")))
     space = hyperstack.spatial_axes(image)
     if not all(0 < low[a] <= high[a] for a in space):
-        raise ParameterError(f"{what}: sigma_min={sigma_min!r} must be above 0 and not above sigma_max={sigma_max!r}")
-    if num_sigma is not None and (isinstance(num_sigma, bool) or int(num_sigma) != num_sigma or num_sigma < 1):
-        raise ParameterError(f"{what}: num_sigma={num_sigma!r} must be a whole number, 1 or more")
+        raise ParameterError(
+            f"{what}: sigma_min={brief(sigma_min)} must be above 0 and not above sigma_max={brief(sigma_max)}"
+        )
+    if num_sigma is not None and whole_number(num_sigma, "num_sigma", what, 1) > MOST:
+        raise ParameterError(f"{what}: num_sigma={brief(num_sigma)} are too many scales: give {MOST} at most")
     floats = image.astype(np.float32)
     images: list[Any] = []
     names: list[str] = []
-    for sigmas in _scales(low, high, space, num_sigma):
+    scales = _scales(low, high, space, num_sigma)
+    if len(scales) > MOST:
+        raise ParameterError(
+            f"{what}: sigma_min={brief(sigma_min)}, sigma_max={brief(sigma_max)} make more than {MOST} scales: give num_sigma"
+        )
+    for sigmas in scales:
         smooth = gaussian(floats, sigmas)
         shown = f"{sigmas[-1]:.3g}" if len(set(sigmas)) == 1 else ", ".join(f"{s:.3g}" for s in sigmas)
         images.append(smooth)
@@ -106,7 +119,7 @@ def multiscale_basic_features(
 def _scales(low: Sequence[float], high: Sequence[float], space: Sequence[int], count: int | None) -> list[list[float]]:
     """Sigmas along the spatial axes, scale by scale."""
     if count is None:
-        count = int(np.log2(high[space[-1]]) - np.log2(low[space[-1]]) + 1)
+        count = min(MOST + 1, int(np.log2(high[space[-1]]) - np.log2(low[space[-1]]) + 1))
     lines = [np.logspace(np.log2(low[a]), np.log2(high[a]), num=count, base=2, endpoint=True) for a in space]
     return [[float(s) for s in at] for at in zip(*lines)]
 

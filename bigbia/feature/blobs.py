@@ -18,6 +18,7 @@ from bigbia.filters.gaussians import gaussian_laplace
 from bigbia.filters.smooth import gaussian, linear_dtype
 from bigbia.graph.boxes import Grid, slices, whole
 from bigbia.graph.dask import Chunks
+from bigbia.graph.footprints import brief, check_reach, lengths, one_an_axis, plain_number, real_number, truth
 from bigbia.graph.greedy import of, steps_of
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, is_lazy, lazy
@@ -109,8 +110,8 @@ def blob_log(
     check_image(image, what)
     low, high, each = _range(min_sigma, max_sigma, image, what)
     if not isinstance(num_sigma, Integral) or isinstance(num_sigma, bool) or not 1 <= num_sigma <= MOST:
-        raise ParameterError(f"{what}: num_sigma={num_sigma!r} must be a whole number from 1 to {MOST}")
-    if log_scale:
+        raise ParameterError(f"{what}: num_sigma={brief(num_sigma)} must be a whole number from 1 to {MOST}")
+    if truth(log_scale, "log_scale", what):
         sigmas = np.logspace(np.log10(low), np.log10(high), int(num_sigma))
     else:
         sigmas = np.linspace(low, high, int(num_sigma))
@@ -177,15 +178,15 @@ def blob_dog(
     what = "feature.blob_dog"
     check_image(image, what)
     low, high, each = _range(min_sigma, max_sigma, image, what)
-    ratio = _number(sigma_ratio, "sigma_ratio", what)
-    if ratio is None or not 1 < ratio < math.inf:
-        raise ParameterError(f"{what}: sigma_ratio={sigma_ratio!r} must be a number above 1")
+    ratio = real_number(sigma_ratio, "sigma_ratio", what, above=1)
     count = int(np.mean(np.log(high / low) / np.log(ratio) + 1))
     if count > MOST:
         raise ParameterError(
-            f"{what}: sigma_ratio={sigma_ratio!r} makes {count} sigmas, at most {MOST}: give a larger one"
+            f"{what}: sigma_ratio={brief(sigma_ratio)} makes {count} sigmas, at most {MOST}: give a larger one"
         )
     sigmas = [low * (ratio**i) for i in range(count + 1)]
+    said = f"sigma_ratio={brief(sigma_ratio)}, max_sigma={brief(max_sigma)}"
+    check_reach([4 * float(s) for s in sigmas[-1]], what, said)
     scales = Scales(
         what,
         _shape(image),
@@ -324,20 +325,22 @@ def _range(min_sigma: Any, max_sigma: Any, image: Any, what: str) -> tuple[np.nd
     space = hyperstack.spatial_axes(image)
     ends = []
     for given, name in ((min_sigma, "min_sigma"), (max_sigma, "max_sigma")):
-        along = hyperstack.lengths(given, image, name)
+        along = lengths(given, image, what, name)
         ends.append(np.array([along[a] for a in space], linear_dtype(image.dtype)))
     if not (ends[0] > 0).all():
-        raise ParameterError(f"{what}: min_sigma={min_sigma!r} must be above 0 along every axis: give 0.5 or more")
+        raise ParameterError(f"{what}: min_sigma={brief(min_sigma)} must be above 0 along every axis: give 0.5 or more")
     if (ends[1] < ends[0]).any():
-        raise ParameterError(f"{what}: max_sigma={max_sigma!r} is below min_sigma={min_sigma!r}: exchange them")
+        raise ParameterError(
+            f"{what}: max_sigma={brief(max_sigma)} is below min_sigma={brief(min_sigma)}: exchange them"
+        )
     each = not all(isinstance(s, Real) for s in (min_sigma, max_sigma))
     return ends[0], ends[1], each
 
 
 def _pruning(scales: Scales, overlap: Any) -> Overlaps:
-    share = _number(overlap, "overlap", scales.what)
+    share = plain_number(overlap)
     if share is None or not 0 <= share <= 1:
-        raise ParameterError(f"{scales.what}: overlap={overlap!r} must be a number from 0 to 1")
+        raise ParameterError(f"{scales.what}: overlap={brief(overlap)} must be a number from 0 to 1")
     return Overlaps((), 0.0, sigmas=scales.sigmas, overlap=float(share))
 
 
@@ -345,21 +348,13 @@ def _border(given: Any, image: Any, what: str) -> tuple[int, ...]:
     ndim = len(hyperstack.spatial_axes(image))
     if given is False:
         return (0,) * ndim
-    several = [given] * ndim if np.ndim(given) == 0 else list(given)
-    good = all(isinstance(n, Integral) and not isinstance(n, bool) and int(n) >= 0 for n in several)
-    if isinstance(given, str) or len(several) != ndim or not good:
+    several = one_an_axis(given, image, what, "exclude_border")
+    if not all(isinstance(n, Integral) and not isinstance(n, bool) and int(n) >= 0 for n in several):
         raise ParameterError(
-            f"{what}: exclude_border={given!r} must be False, or whole numbers of voxels, 0 or more: 1 or {ndim}"
+            f"{what}: exclude_border={brief(given)} must be False, or whole numbers of voxels, 0 or more: 1 or {ndim}"
         )
     return tuple(int(n) for n in several)
 
 
 def _number(value: Any, name: str, what: str) -> float | None:
-    if value is None:
-        return None
-    if is_lazy(value):
-        raise ParameterError(f"{what}: {name} is a lazy value: give a number, {name}=float({name}.compute())")
-    value = value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real) or not math.isfinite(value):
-        raise ParameterError(f"{what}: {name}={value!r} must be a finite number")
-    return float(value)
+    return None if value is None else real_number(value, name, what)

@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -27,7 +27,7 @@ from bigbia.feature.search import (
 )
 from bigbia.graph.boxes import slices, whole
 from bigbia.graph.cost import worth_keeping
-from bigbia.graph.footprints import footprint_of
+from bigbia.graph.footprints import brief, footprint_of, plain_number, several
 from bigbia.graph.greedy import Again, Found, Spacing, of, steps_of
 from bigbia.graph.group import Group
 from bigbia.graph.kinds import Image
@@ -132,8 +132,8 @@ def peak_local_max(
     array([0, 0, 0, 1, 0, 0, 2, 0], dtype=uint32)
     """
     check_image(image, WHAT, "iuf")
-    if output not in ("coordinates", "markers"):
-        raise ParameterError(f'{WHAT}: output={output!r}: "coordinates" or "markers"')
+    if not isinstance(output, str) or output not in ("coordinates", "markers"):
+        raise ParameterError(f'{WHAT}: output={brief(output)}: "coordinates" or "markers"')
     labels = _checked_labels(labels, image)
     spacing, half = _distances(min_distance, sampling, p_norm, footprint, image)
     search = _search(image, footprint, half, spacing, exclude_border, labels is not None, min_distance)
@@ -177,7 +177,8 @@ def _numbering(
     """The peaks of an image, and their numbers."""
     looked = [image.node] + ([labels.node] if labels else [])
     cost = 60.0 if labels else 8.0 * len(search.shape)
-    state = Windows(candidates, tuple(looked), search.halo, np.dtype(np.uint8), {"search": search}, cost, 24.0)
+    held = 3.5 * image.node.dtype.itemsize + 1.0
+    state = Windows(candidates, tuple(looked), search.halo, np.dtype(np.uint8), {"search": search}, cost, held)
     points: Any = Found(
         "peaks",
         [image.node, state, *(_dull(labels, state, search) if labels else [])],
@@ -277,28 +278,29 @@ def _distances(
     min_distance: Any, sampling: Any, p_norm: Any, footprint: Any, image: Any
 ) -> tuple[Spacing, tuple[int, ...]]:
     """How far apart peaks are, and half the box around one in voxels."""
-    if isinstance(p_norm, (bool, np.bool_)) or not isinstance(p_norm, Real) or not float(p_norm) >= 1:
-        raise ParameterError(f"{WHAT}: p_norm={p_norm!r}: must be a number, 1 or more, or inf")
+    norm = plain_number(p_norm)
+    if norm is None or not norm >= 1:
+        raise ParameterError(f"{WHAT}: p_norm={brief(p_norm)}: must be a number, 1 or more, or inf")
     shown = ""
     if isinstance(min_distance, str):
         if sampling is not None and not isinstance(sampling, str):
             raise ParameterError(
-                f"{WHAT}: min_distance={min_distance!r} goes by the image's own voxel size: leave out "
-                f"sampling={sampling!r}, or give a number"
+                f"{WHAT}: min_distance={brief(min_distance)} goes by the image's own voxel size: leave out "
+                f"sampling={brief(sampling)}, or give a number"
             )
         if sampling is None:
-            sampling, shown = parse_lengths(min_distance, "min_distance")[1], f"min_distance={min_distance!r}"
+            sampling, shown = parse_lengths(min_distance, "min_distance")[1], f"min_distance={brief(min_distance)}"
     sizes, unit = (1.0,) * len(hyperstack.spatial_axes(image)), ""
     if sampling is not None:
         sizes, unit = voxel_lengths(sampling, image, WHAT, "sampling", shown)
     length = length_in(min_distance, unit, WHAT, "min_distance")
     if not math.isfinite(length):
         raise ParameterError(
-            f"{WHAT}: min_distance={min_distance!r}: must be a finite number: for the highest voxel alone, num_peaks=1"
+            f"{WHAT}: min_distance={brief(min_distance)}: must be a finite number: for the highest voxel alone, num_peaks=1"
         )
     if sampling is None and (footprint is None or length > 1):
         warn_of_anisotropy(image, WHAT, "sampling")
-    return Spacing(sizes, length, float(p_norm)), tuple(math.floor(rounded(length / s)) for s in sizes)
+    return Spacing(sizes, length, norm), tuple(math.floor(rounded(length / s)) for s in sizes)
 
 
 def _search(
@@ -332,7 +334,7 @@ def _search(
             )
     if search.anything and not any(half) and math.prod(shape) > 1:
         warnings.warn(
-            f"{WHAT}: min_distance={min_distance!r} is less than a voxel, so every voxel above the threshold is a peak: "
+            f"{WHAT}: min_distance={brief(min_distance)} is less than a voxel, so every voxel above the threshold is a peak: "
             "for markers give 1 or more, or use morphology.local_maxima",
             BigbiaWarning,
             stacklevel=3,
@@ -352,13 +354,14 @@ def _without_gaps(mask: np.ndarray) -> bool:
 def _border(given: Any, half: tuple[int, ...]) -> tuple[int, ...]:
     if isinstance(given, (bool, np.bool_)):
         return half if given else (0,) * len(half)
-    several = [given] * len(half) if np.ndim(given) == 0 else list(given)
-    good = all(isinstance(n, Integral) and not isinstance(n, bool) and int(n) >= 0 for n in several)
-    if isinstance(given, str) or len(several) != len(half) or not good:
+    listed = several(given)
+    each = [given] * len(half) if listed is None else listed
+    good = all(isinstance(n, Integral) and not isinstance(n, bool) and int(n) >= 0 for n in each)
+    if len(each) != len(half) or not good:
         raise ParameterError(
-            f"{WHAT}: exclude_border={given!r}: must be True, False, or whole numbers of voxels, 0 or more: 1 or {len(half)}"
+            f"{WHAT}: exclude_border={brief(given)}: must be True, False, or whole numbers of voxels, 0 or more: 1 or {len(half)}"
         )
-    return tuple(int(n) for n in several)
+    return tuple(int(n) for n in each)
 
 
 def _checked_threshold(value: Any, name: str) -> Any:
@@ -368,17 +371,17 @@ def _checked_threshold(value: Any, name: str) -> Any:
         value = value[()]
     if is_lazy(value):
         raise ParameterError(f"{WHAT}: {name} is a lazy value: give a number, {name}=float({name}.compute())")
-    finite = name == "threshold_abs" or (isinstance(value, Real) and math.isfinite(value))
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real) or value != value or not finite:
-        raise ParameterError(f"{WHAT}: {name}={value!r}: must be a number")
+    number = plain_number(value)
+    if number is None or number != number or (name != "threshold_abs" and not math.isfinite(number)):
+        raise ParameterError(f"{WHAT}: {name}={brief(value)}: must be a number")
     return value
 
 
 def _count(value: Any, name: str) -> int | None:
     """A number of peaks; None for all."""
-    number = float(value) if isinstance(value, Real) and not isinstance(value, (bool, np.bool_)) else math.nan
+    number = plain_number(value)
     if number == math.inf:
         return None
-    if not number >= 0 or number != math.floor(number):
-        raise ParameterError(f"{WHAT}: {name}={value!r}: must be a whole number, 0 or more, or inf for all")
+    if number is None or not number >= 0 or number != math.floor(number):
+        raise ParameterError(f"{WHAT}: {name}={brief(value)}: must be a whole number, 0 or more, or inf for all")
     return int(number)

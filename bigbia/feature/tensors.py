@@ -13,7 +13,7 @@ from bigbia import hyperstack
 from bigbia.errors import ParameterError
 from bigbia.filters.smooth import gaussian, linear, linear_dtype
 from bigbia.graph.boxes import Box
-from bigbia.graph.footprints import check_mode
+from bigbia.graph.footprints import brief, check_mode, check_reach, lengths, real_number, truth
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 from bigbia.graph.several import check_same, combined
@@ -64,9 +64,11 @@ def structure_tensor(
     """
     what = "feature.structure_tensor"
     _check(image, what, mode, order)
-    hyperstack.lengths(sigma, image, "sigma")
+    sigmas = lengths(sigma, image, what, "sigma")
+    cval = real_number(cval, "cval", what, finite=False)
+    along = [sigmas[a] for a in hyperstack.spatial_axes(image)]
     derivatives = _in_order([_sobel(image, a, what, mode, cval) for a in hyperstack.spatial_axes(image)], order)
-    return [gaussian(a * b, sigma, mode=mode, cval=cval) for a, b in combinations_with_replacement(derivatives, 2)]
+    return [gaussian(a * b, along, mode=mode, cval=cval) for a, b in combinations_with_replacement(derivatives, 2)]
 
 
 def hessian_matrix(
@@ -115,19 +117,21 @@ def hessian_matrix(
     """
     what = "feature.hessian_matrix"
     _check(image, what, mode, order)
-    sigmas = hyperstack.lengths(sigma, image, "sigma")
+    sigmas = lengths(sigma, image, what, "sigma")
+    cval = real_number(cval, "cval", what, finite=False)
     space = hyperstack.spatial_axes(image)
-    if use_gaussian_derivatives:
+    if truth(use_gaussian_derivatives, "use_gaussian_derivatives", what):
         if any(sigmas[a] <= 0 for a in space):
             raise ParameterError(
-                f"{what}: sigma={sigma!r} must be above 0 along every axis: there is no derivative else"
+                f"{what}: sigma={brief(sigma)} must be above 0 along every axis: there is no derivative else"
             )
         truncate = 8.0 if all(sigmas[a] > 1 for a in space) else 100.0
+        check_reach([truncate * s for s in sigmas], what, f"sigma={brief(sigma)}")
         scaled = tuple(1 / math.sqrt(2) * s for s in sigmas)
         firsts = _in_order([_derived(image, scaled, a, truncate, what, mode, cval) for a in space], "rc")
         pairs = combinations_with_replacement(_in_order(list(range(len(space))), order), 2)
         return [_derived(firsts[i], scaled, space[j], truncate, what, mode, cval) for i, j in pairs]
-    smooth = gaussian(image, sigma, mode=mode, cval=cval)
+    smooth = gaussian(image, [sigmas[a] for a in space], mode=mode, cval=cval)
     firsts = [_difference(smooth, a) for a in space]
     pairs = combinations_with_replacement(_in_order(list(range(len(space))), order), 2)
     return [_difference(firsts[i], space[j]) for i, j in pairs]
@@ -195,8 +199,8 @@ def _check(image: Any, what: str, mode: str, order: str) -> None:
     check_image(image, what)
     check_mode(mode, what, MODES)
     n = len(hyperstack.spatial_axes(image))
-    if order not in ("rc", "xy"):
-        raise ParameterError(f'{what}: order={order!r} is not known: "rc" or "xy"')
+    if not isinstance(order, str) or order not in ("rc", "xy"):
+        raise ParameterError(f'{what}: order={brief(order)} is not known: "rc" or "xy"')
     if order == "xy" and n > 2:
         raise ParameterError(f'{what}: order="xy" is for 2 axes of space, the image has {n}: leave it out')
 
@@ -255,9 +259,12 @@ def _difference(image: Any, axis: int) -> Any:
 
 
 def _eigenvalues(elements: Sequence[Any], what: str, name: str) -> Any:
-    elements = list(elements)
+    if not isinstance(elements, (list, tuple)) or not elements:
+        raise ParameterError(
+            f"{what}: {name}={brief(elements)} is empty or no list: give the list of arrays of the operator before"
+        )
     for e in elements:
-        check_image(e, what)
+        check_image(e, f"{what}: {name}")
     check_same(elements, what, name)
     n = (math.isqrt(8 * len(elements) + 1) - 1) // 2
     if n * (n + 1) // 2 != len(elements):

@@ -10,9 +10,10 @@ import numpy as np
 from bigbia import hyperstack
 from bigbia.errors import ParameterError
 from bigbia.filters.smooth import linear
+from bigbia.graph.footprints import brief, check_mode, several
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
-from bigbia.graph.window import Mode
+from bigbia.graph.window import MODES, Mode
 
 EDGE = (1.0, 0.0, -1.0)
 
@@ -110,6 +111,7 @@ def laplace(image: Image, *, mode: Mode = "reflect", cval: float = 0.0) -> Any:
     from bigbia.kernels.correlate import correlate
 
     check_image(image, "filters.laplace")
+    check_mode(mode, "filters.laplace", MODES)
     space = hyperstack.spatial_axes(image)
     weights = np.zeros([3 if a in space else 1 for a in range(image.ndim)])
     centre = [n // 2 for n in weights.shape]
@@ -139,12 +141,15 @@ def _edges(image: Any, what: str, smooth: np.ndarray, axis: Any, mode: str, cval
     from bigbia.kernels.correlate import edges
 
     check_image(image, what)
+    check_mode(mode, what, MODES)
     space = hyperstack.spatial_axes(image)
-    axes: list[int] = list(range(len(space))) if axis is None else [int(a) for a in np.atleast_1d(axis)]
+    given = [axis] if several(axis) is None else several(axis) or [None]
+    axes: list[Any] = list(range(len(space))) if axis is None else given
     for a in axes:
-        if not -len(space) <= a < len(space):
+        whole = isinstance(a, (int, np.integer)) and not isinstance(a, bool)
+        if not whole or not -len(space) <= a < len(space):
             raise ParameterError(
-                f"{what}: axis={axis!r}: the image has {len(space)} axes of space, 0 to {len(space) - 1}"
+                f"{what}: axis={brief(axis)}: the image has {len(space)} axes of space, 0 to {len(space) - 1}: name one or some"
             )
     return linear(
         edges,

@@ -8,9 +8,10 @@ from typing import Any
 from bigbia import hyperstack
 from bigbia.errors import ParameterError
 from bigbia.filters.smooth import gaussian, linear, linear_dtype
+from bigbia.graph.footprints import LONGEST, brief, check_mode, check_reach, lengths, real_number
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
-from bigbia.graph.window import Mode
+from bigbia.graph.window import MODES, Mode
 
 
 def gaussian_laplace(
@@ -80,26 +81,29 @@ def _derivatives(image: Any, what: str, sigma: Any, order: int, mode: str, cval:
     from bigbia.kernels.gaussian import SMALLEST, derivatives, radius
 
     check_image(image, what)
-    if not truncate >= 0:
-        raise ParameterError(f"{what}: truncate={truncate!r} must be 0 or more")
-    sigmas = hyperstack.lengths(sigma, image, "sigma")
+    truncate = real_number(truncate, "truncate", what, least=0, below=LONGEST)
+    sigmas = lengths(sigma, image, what, "sigma")
     space = hyperstack.spatial_axes(image)
     if any(sigmas[a] <= SMALLEST for a in space):
-        raise ParameterError(f"{what}: sigma={sigma!r} must be above 0 along every axis: there is no derivative else")
+        raise ParameterError(
+            f"{what}: sigma={brief(sigma)} must be above 0 along every axis: there is no derivative else"
+        )
     dtype = linear_dtype(image.dtype)
+    halo = [radius(sigmas[a], truncate) for a in space]
+    check_reach(halo, what, f"sigma={brief(sigma)}, truncate={brief(truncate)}")
     return linear(
         derivatives,
         image,
         what,
         mode=mode,
         cval=cval,
-        halo=[radius(sigmas[a], truncate) for a in space],
+        halo=halo,
         cost=3.0 * len(space) ** 2,
         workspace=3.0 * dtype.itemsize,
         sigma=sigmas,
         axes=space,
         order=order,
-        truncate=float(truncate),
+        truncate=truncate,
     )
 
 
@@ -144,10 +148,15 @@ def difference_of_gaussians(
     what = "filters.difference_of_gaussians"
     check_image(image, what)
     space = hyperstack.spatial_axes(image)
-    low = hyperstack.lengths(low_sigma, image, "low_sigma")
-    high = tuple(1.6 * s for s in low) if high_sigma is None else hyperstack.lengths(high_sigma, image, "high_sigma")
+    low = lengths(low_sigma, image, what, "low_sigma")
+    high = tuple(1.6 * s for s in low) if high_sigma is None else lengths(high_sigma, image, what, "high_sigma")
     if any(high[a] < low[a] for a in space):
-        raise ParameterError(f"{what}: high_sigma={high_sigma!r} is below low_sigma={low_sigma!r}: exchange them")
+        raise ParameterError(
+            f"{what}: high_sigma={brief(high_sigma)} is below low_sigma={brief(low_sigma)}: exchange them"
+        )
+    check_mode(mode, what, MODES)
+    cval = real_number(cval, "cval", what, finite=False)
+    truncate = real_number(truncate, "truncate", what, least=0, below=LONGEST)
     weak, strong = (
         gaussian(image, [s[a] for a in space], mode=mode, cval=cval, truncate=truncate) for s in (low, high)
     )
@@ -186,7 +195,10 @@ def unsharp_mask(image: Image, radius: float | str | Sequence[float] | Sequence[
     >>> bigbia.filters.unsharp_mask(np.array([0., 0, 8, 8, 8]), 0.5).round(2)
     array([-0.  , -0.85,  8.85,  8.  ,  8.  ])
     """
-    check_image(image, "filters.unsharp_mask")
-    blurred = gaussian(image, radius, mode="reflect")
+    what = "filters.unsharp_mask"
+    check_image(image, what)
+    along = lengths(radius, image, what, "radius")
+    share = real_number(amount, "amount", what)
+    blurred = gaussian(image, [along[a] for a in hyperstack.spatial_axes(image)], mode="reflect")
     plain = image.astype(linear_dtype(image.dtype))
-    return plain + (plain - blurred) * float(amount)
+    return plain + (plain - blurred) * share

@@ -8,6 +8,7 @@ import numpy as np
 
 from bigbia.errors import ParameterError
 from bigbia.graph.conditions import Border
+from bigbia.graph.footprints import brief
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 from bigbia.graph.objects import Objects, check_connectivity, remaining, space_of
@@ -60,7 +61,7 @@ def apply_hysteresis_threshold(image: Image, low: Image | float, high: Image | f
 def _check(image: Any, value: Any, name: str, what: str) -> None:
     kind = getattr(getattr(value, "dtype", np.asarray(value).dtype if np.isscalar(value) else None), "kind", "O")
     if isinstance(value, str) or kind not in "biuf":
-        raise ParameterError(f"{what}: {name}={value!r} must be a number, or an array of them")
+        raise ParameterError(f"{what}: {name}={brief(value)} must be a number, or an array of them")
     dims, shape = getattr(value, "dims", None), tuple(getattr(value, "shape", ()))
     if hasattr(image, "dims") and dims is not None:
         fits = all(d in image.dims and value.sizes[d] == image.sizes[d] for d in dims)

@@ -11,10 +11,10 @@ from bigbia import hyperstack
 from bigbia.errors import ParameterError
 from bigbia.filters.edges import padding_bytes
 from bigbia.filters.smooth import linear
-from bigbia.graph.footprints import over_space
+from bigbia.graph.footprints import array_of, brief, check_mode, over_space, what_it_is
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
-from bigbia.graph.window import Mode
+from bigbia.graph.window import MODES, Mode
 
 
 def correlate(image: Image, weights: Sequence, *, mode: Mode = "reflect", cval: float = 0.0) -> Any:
@@ -71,27 +71,30 @@ def convolve(image: Image, weights: Sequence, *, mode: Mode = "reflect", cval: f
 def _weights(image: Any, weights: Any, what: str) -> np.ndarray:
     check_image(image, what)
     space = hyperstack.spatial_axes(image)
-    try:
-        taps = np.asarray(weights)
-    except ValueError:
-        raise ParameterError(f"{what}: the weights are lists of several lengths: give as many in each") from None
-    if taps.dtype.kind not in "biuf":
-        raise ParameterError(f"{what}: weights of {taps.dtype}: give real numbers")
+    taps = array_of(weights)
+    if taps is None:
+        raise ParameterError(
+            f"{what}: weights={brief(weights)}: {what_it_is(weights)}: give real numbers, as many in each list"
+        )
     if taps.ndim != len(space):
         raise ParameterError(
-            f"{what}: the weights have {taps.ndim} axes {taps.shape}, the image {len(space)} of space: give one an axis"
+            f"{what}: the weights have {taps.ndim} axes {taps.shape}, the image {len(space)} of space: weights={brief(weights)}: "
+            "give one an axis"
         )
     if not taps.size:
-        raise ParameterError(f"{what}: the weights {taps.shape} are empty: give at least one")
+        raise ParameterError(f"{what}: weights={brief(weights)} are empty {taps.shape}: give at least one")
     taps = taps.astype(np.float64)
     if not np.isfinite(taps).all():
-        raise ParameterError(f"{what}: the weights hold {taps[~np.isfinite(taps)][0]}: give finite numbers")
+        raise ParameterError(
+            f"{what}: weights={brief(weights)} hold {taps[~np.isfinite(taps)][0]}: give finite numbers"
+        )
     return over_space(taps, image)
 
 
 def _correlated(image: Any, what: str, taps: np.ndarray, origin: Sequence[int], mode: str, cval: float) -> Any:
     from bigbia.kernels.correlate import correlate as kernel
 
+    check_mode(mode, what, MODES)
     space = hyperstack.spatial_axes(image)
     return linear(
         kernel,

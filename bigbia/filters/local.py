@@ -68,7 +68,7 @@ def uniform(image: Image, size: Size = 3, *, mode: Mode = "reflect", cval: float
         cval=cval,
         halo=reach(box, image),
         cost=2.0 * sum(n > 1 for n in box),
-        workspace=2.0 * dtype.itemsize,
+        workspace=3.0 * dtype.itemsize,
         size=box,
     )
 

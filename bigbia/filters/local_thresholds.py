@@ -12,7 +12,7 @@ from bigbia.errors import ParameterError
 from bigbia.filters.local import Mode, Size, moments, uniform
 from bigbia.filters.ranks import median
 from bigbia.filters.smooth import gaussian, linear_dtype
-from bigbia.graph.footprints import check_mode, sides
+from bigbia.graph.footprints import brief, check_mode, lengths, real_number, sides
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 from bigbia.graph.window import MODES
@@ -69,20 +69,22 @@ def threshold_local(
     what = "filters.threshold_local"
     check_image(image, what)
     check_mode(mode, what, MODES)
-    if method not in ("gaussian", "mean", "median"):
+    if not isinstance(method, str) or method not in ("gaussian", "mean", "median"):
         way = (
             "bigbia.window makes an operator of a function of a block"
-            if method == "generic"
+            if isinstance(method, str) and method == "generic"
             else '"gaussian", "mean" or "median"'
         )
-        raise ParameterError(f"{what}: method={method!r} is not known here: {way}")
+        raise ParameterError(f"{what}: method={brief(method)} is not known here: {way}")
     if param is not None and method != "gaussian":
-        raise ParameterError(f"{what}: param={param!r} says something for method='gaussian' only: leave it out")
+        raise ParameterError(f"{what}: param={brief(param)} says something for method='gaussian' only: leave it out")
     box = _odd(block_size, image, what, "block_size")
-    shift = _number(offset, "offset", what)
+    shift = real_number(offset, "offset", what)
+    cval = real_number(cval, "cval", what, finite=False)
     space = hyperstack.spatial_axes(image)
     if method == "gaussian":
-        sigma = [(box[a] - 1) / 6.0 for a in space] if param is None else param
+        along = None if param is None else lengths(param, image, what, "param")
+        sigma = [(box[a] - 1) / 6.0 if along is None else along[a] for a in space]
         out = gaussian(image, sigma, mode=mode, cval=cval)
     elif method == "mean":
         out = uniform(image, [box[a] for a in space], mode=mode, cval=cval)
@@ -131,7 +133,7 @@ def threshold_niblack(image: Image, window_size: Size = 15, k: float = 0.2) -> A
     what = "filters.threshold_niblack"
     check_image(image, what)
     box = _odd(window_size, image, what, "window_size")
-    return moments(image, what, box, "mirror", 0.0, "niblack", k=_number(k, "k", what))
+    return moments(image, what, box, "mirror", 0.0, "niblack", k=real_number(k, "k", what))
 
 
 def threshold_sauvola(image: Image, window_size: Size = 15, k: float = 0.2, r: float | None = None) -> Any:
@@ -170,25 +172,19 @@ def threshold_sauvola(image: Image, window_size: Size = 15, k: float = 0.2, r: f
     what = "filters.threshold_sauvola"
     check_image(image, what)
     box = _odd(window_size, image, what, "window_size")
-    half = _half_range(image.dtype) if r is None else _number(r, "r", what)
+    half = _half_range(image.dtype) if r is None else real_number(r, "r", what)
     if not half:
-        raise ParameterError(f"{what}: r={r!r} must not be 0: leave it out for half the range of {image.dtype}")
-    return moments(image, what, box, "mirror", 0.0, "sauvola", k=_number(k, "k", what), r=half)
+        raise ParameterError(f"{what}: r={brief(r)} must not be 0: leave it out for half the range of {image.dtype}")
+    return moments(image, what, box, "mirror", 0.0, "sauvola", k=real_number(k, "k", what), r=half)
 
 
 def _odd(size: Any, image: Any, what: str, name: str) -> list[int]:
     box = sides(size, image, what, name)
     if any(n % 2 == 0 for n in box):
         raise ParameterError(
-            f"{what}: {name}={size!r} has even sides, and a window has a voxel in its middle: give odd ones"
+            f"{what}: {name}={brief(size)} has even sides, and a window has a voxel in its middle: give odd ones"
         )
     return box
-
-
-def _number(value: Any, name: str, what: str) -> float:
-    if isinstance(value, (bool, str)) or np.ndim(value) or not np.isreal(value) or not np.isfinite(value):
-        raise ParameterError(f"{what}: {name}={value!r} must be a finite number")
-    return float(value)
 
 
 def _half_range(dtype: np.dtype) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bigbia.errors import ParameterError
-from bigbia.graph.footprints import check_constant, footprint_of, radius, sides
+from bigbia.graph.footprints import brief, check_constant, footprint_of, full_box, plain_number, radius
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 from bigbia.graph.window import Mode, neighbourhood
@@ -155,15 +155,12 @@ def percentile(
     """
     what = "filters.percentile"
     mask = _mask(what, image, size, footprint)
-    if (
-        isinstance(percentile, bool)
-        or not isinstance(percentile, (int, float, np.number))
-        or not abs(percentile) <= 100
-    ):
+    number = plain_number(percentile)
+    if number is None or not abs(number) <= 100:
         raise ParameterError(
-            f"{what}: percentile={percentile!r} must be a number from 0 to 100, or from -100 to 0 counted from above"
+            f"{what}: percentile={brief(percentile)} must be a number from 0 to 100, or from -100 to 0 counted from above"
         )
-    share = percentile + 100.0 if percentile < 0 else percentile
+    share = number + 100.0 if number < 0 else number
     count = int(mask.sum())
     # SciPy's rule, rounding and all
     return _ranked(what, image, mask, count - 1 if share == 100 else int(float(count) * share / 100.0), mode, cval)
@@ -173,7 +170,7 @@ def _mask(what: str, image: Any, size: Any, footprint: Any) -> np.ndarray:
     check_image(image, what)
     if footprint is not None:
         return footprint_of(footprint, image, what, full=True)
-    return np.ones(sides(size, image, what), bool)
+    return full_box(size, image, what)
 
 
 def _extreme(what: str, image: Any, mask: np.ndarray, mode: str, cval: float, low: bool) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import combinations_with_replacement
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from bigbia.errors import ParameterError
 from bigbia.feature.tensors import hessian_matrix
 from bigbia.filters.smooth import linear_dtype
 from bigbia.graph.boxes import Box
-from bigbia.graph.footprints import check_mode
+from bigbia.graph.footprints import brief, check_mode, check_reach, lengths, real_number, several, truth
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, is_lazy, lazy
 from bigbia.graph.reduce import Pass, Reduce, Summary, extremes, join_extremes
@@ -70,6 +71,7 @@ def sato(
     """
     what = "filters.sato"
     floats, scales = _prepared(image, sigmas, black_ridges, mode, what)
+    cval = real_number(cval, "cval", what, finite=False)
     each = [_voxelwise(_tubeness, _hessian(floats, s, mode, cval), what, sigma=s[-1]) for s in scales]
     return _greatest(each)
 
@@ -117,7 +119,8 @@ def meijering(
     """
     what = "filters.meijering"
     floats, scales = _prepared(image, sigmas, black_ridges, mode, what)
-    part = 1 / (len(hyperstack.spatial_axes(image)) + 1) if alpha is None else float(alpha)
+    cval = real_number(cval, "cval", what, finite=False)
+    part = 1 / (len(hyperstack.spatial_axes(image)) + 1) if alpha is None else real_number(alpha, "alpha", what)
     each = []
     for s in scales:
         found = _voxelwise(_neuriteness, _hessian(floats, s, mode, cval), what, alpha=part)
@@ -173,10 +176,11 @@ def frangi(
     array([0.4, 0. , 0.9, 0. , 0.4])
     """
     what = "filters.frangi"
-    for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
-        if value is not None and not value > 0:
-            raise ParameterError(f"{what}: {name}={value!r} must be above 0")
+    alpha, beta = (real_number(v, n, what, above=0, finite=False) for n, v in (("alpha", alpha), ("beta", beta)))
+    if gamma is not None:
+        gamma = real_number(gamma, "gamma", what, above=0, finite=False)
     floats, scales = _prepared(image, sigmas, black_ridges, mode, what)
+    cval = real_number(cval, "cval", what, finite=False)
     each = []
     strength: Any = gamma
     for s in scales:
@@ -185,7 +189,7 @@ def frangi(
         if strength is None:
             strength = _most(norm, what) / 2
             strength = strength + (strength == 0)
-        shape = _voxelwise(_vessel, elements, what, alpha=float(alpha), beta=float(beta))
+        shape = _voxelwise(_vessel, elements, what, alpha=alpha, beta=beta)
         each.append(shape * (1 - np.exp(-(norm**2) / (2 * strength**2))))
     return _greatest(each)
 
@@ -198,15 +202,18 @@ def _prepared(image: Any, sigmas: Any, black_ridges: bool, mode: str, what: str)
     if len(space) not in (2, 3):
         raise ParameterError(f"{what}: the image has {len(space)} axes of space: ridges are found in 2 or 3")
     scales = []
-    for sigma in [sigmas] if isinstance(sigmas, (int, float, str)) else list(sigmas):
-        if np.ndim(sigma):
-            raise ParameterError(f"{what}: sigmas={sigmas!r}: one number, or a length with a unit, for each scale")
-        lengths = hyperstack.lengths(sigma, image, "sigmas")
-        scales.append([lengths[a] for a in space])
+    black_ridges = truth(black_ridges, "black_ridges", what)
+    each = several(sigmas)
+    for sigma in [sigmas] if each is None else each:
+        if not isinstance(sigma, (Real, str)):
+            raise ParameterError(f"{what}: sigmas={brief(sigmas)}: one number, or a length with a unit, for each scale")
+        along = lengths(sigma, image, what, "sigmas")
+        scales.append([along[a] for a in space])
+        check_reach([16 * s / 2**0.5 for s in along], what, f"sigmas={brief(sigmas)}")
     if not scales:
-        raise ParameterError(f"{what}: sigmas={sigmas!r}: give at least one")
+        raise ParameterError(f"{what}: sigmas={brief(sigmas)}: give at least one")
     if min(min(s) for s in scales) <= 0:
-        raise ParameterError(f"{what}: sigmas={sigmas!r} must all be above 0")
+        raise ParameterError(f"{what}: sigmas={brief(sigmas)} must all be above 0")
     floats = image.astype(linear_dtype(image.dtype))
     return (floats if black_ridges else -floats), scales
 

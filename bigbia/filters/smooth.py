@@ -9,7 +9,7 @@ import numpy as np
 
 from bigbia import hyperstack
 from bigbia.errors import ParameterError
-from bigbia.graph.footprints import check_mode
+from bigbia.graph.footprints import LONGEST, brief, check_mode, check_reach, lengths, real_number, truth
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, is_lazy
 from bigbia.graph.window import MODES, Mode, neighbourhood
@@ -24,7 +24,15 @@ def linear_dtype(dtype: np.dtype) -> np.dtype:
 def linear(kernel: Callable[..., np.ndarray], image: Image, what: str, *, cval: float, **given: Any) -> Any:
     """`neighbourhood` of a linear filter: its result has `linear_dtype`, which the kernel is told as `output`."""
     dtype = linear_dtype(image.dtype)
-    return neighbourhood(kernel, image, what, cval=float(cval), dtype=dtype, output=dtype, **given)
+    return neighbourhood(
+        kernel,
+        image,
+        what,
+        cval=real_number(cval, "cval", what, finite=False),
+        dtype=dtype,
+        output=dtype,
+        **given,
+    )
 
 
 def gaussian(
@@ -83,17 +91,22 @@ def gaussian(
     what = "filters.gaussian"
     check_image(image, what)
     check_mode(mode, what, MODES)
-    if not preserve_range:
+    if not truth(preserve_range, "preserve_range", what):
         full = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1
         raise ParameterError(
-            f"{what}: preserve_range=False would rescale the values; bigbia never does: divide by {full} yourself if you want 0 to 1"
+            f"{what}: preserve_range={brief(preserve_range)} would rescale the values; bigbia never does: "
+            f"divide by {full} yourself if you want 0 to 1"
         )
-    if not truncate >= 0:
-        raise ParameterError(f"{what}: truncate={truncate!r} must be 0 or more")
-    sigmas = hyperstack.lengths(sigma, image, "sigma")
+    truncate = real_number(truncate, "truncate", what, least=0, below=LONGEST)
+    sigmas = lengths(sigma, image, what, "sigma")
     dtype = linear_dtype(image.dtype)
     halo = [radius(s, truncate) for s in sigmas]
-    border: dict[str, Any] = {"truncate": float(truncate), "cval": float(cval), "mode": mode}
+    check_reach(halo, what, f"sigma={brief(sigma)}, truncate={brief(truncate)}")
+    border: dict[str, Any] = {
+        "truncate": truncate,
+        "cval": real_number(cval, "cval", what, finite=False),
+        "mode": mode,
+    }
     if is_lazy(image) and mode != "wrap" and is_wide(image, halo, what):
         return axis_by_axis(kernel, image, what, halo=halo, sigma=sigmas, dtype=dtype, **border)
     return linear(

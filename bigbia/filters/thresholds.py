@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from bigbia.exposure.counting import counted, value_dtype
+from bigbia.exposure.values import check_over
+from bigbia.graph.footprints import whole_number
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 
@@ -49,7 +51,10 @@ def threshold_otsu(image: Image, nbins: int = 256, *, over: Literal["each", "all
     >>> int(bigbia.filters.threshold_otsu(np.array([1, 2, 2, 9, 9, 8])))
     2
     """
-    check_image(image, "filters.threshold_otsu", "iuf")
+    what = "filters.threshold_otsu"
+    check_image(image, what, "iuf")
+    nbins = whole_number(nbins, "nbins", what, 1)
+    check_over(over, what)
     return counted(image, "threshold_otsu", nbins, over, _otsu, ("threshold",), value_dtype(image.dtype))
 
 

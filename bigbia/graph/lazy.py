@@ -33,6 +33,8 @@ def check_image(image: Any, what: str, kinds: str = "biuf", *, empty: bool = Fal
     """Refuse what is not an image with voxels of a known kind, before anything is read; without any, unless `empty`."""
     if not (isinstance(image, np.ndarray) or is_lazy(image)):
         raise InputError(f"{what}: needs a NumPy or Dask array or a DataArray, got {type(image).__name__}")
+    if image.ndim == 0:
+        raise InputError(f"{what}: the image has no axes, it is a single value: give an array")
     hyperstack.check_axes(image)
     names = {
         "O": "object",

@@ -17,6 +17,7 @@ from bigbia import hyperstack
 from bigbia.errors import ParameterError
 from bigbia.graph.boxes import Grid
 from bigbia.graph.carried import Carried, carried_for, together
+from bigbia.graph.footprints import brief
 from bigbia.graph.lazy import Lazy, is_lazy, lazy
 from bigbia.graph.merge import Components, Rule, at_once
 from bigbia.graph.regions import Node
@@ -53,7 +54,9 @@ def check_connectivity(connectivity: Any, ndim: int, what: str) -> int:
         return ndim
     whole = isinstance(connectivity, (int, np.integer)) and not isinstance(connectivity, bool)
     if not whole or not 1 <= connectivity <= ndim:
-        raise ParameterError(f"{what}: connectivity={connectivity!r}: 1 to {ndim} for an image of {ndim} axes of space")
+        raise ParameterError(
+            f"{what}: connectivity={brief(connectivity)}: 1 to {ndim} for an image of {ndim} axes of space"
+        )
     return int(connectivity)
 
 

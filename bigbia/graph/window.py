@@ -16,7 +16,18 @@ import numpy as np
 
 from bigbia import hyperstack
 from bigbia.errors import BlockError, ParameterError
-from bigbia.graph.footprints import check_mode
+from bigbia.graph.footprints import (
+    LONGEST,
+    brief,
+    check_mode,
+    dtype_of,
+    lengths,
+    one_an_axis,
+    plain_number,
+    real_number,
+    several,
+    truth,
+)
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, is_lazy, lazy, native
 from bigbia.graph.regions import Window
@@ -80,11 +91,17 @@ def window(
     array([6., 7., 8., 9., 9.])
     """
     check_image(image, "window", "biufc")
-    if boundary not in ("function", "wrap"):
-        raise ParameterError(f'window: boundary={boundary!r} is not known: "function" or "wrap"')
+    if not callable(function):
+        raise ParameterError(
+            f"window: function={brief(function)} cannot be called: give a function of a block, such as scipy.ndimage.median_filter"
+        )
+    if not isinstance(boundary, str) or boundary not in ("function", "wrap"):
+        raise ParameterError(f'window: boundary={brief(boundary)} is not known: "function" or "wrap"')
     image = native(image)
-    kind = np.dtype(image.dtype if dtype is None else dtype).newbyteorder("=")
+    kind = _kind(image.dtype if dtype is None else dtype)
     margins = halos(halo, image)
+    cost, workspace = (real_number(v, n, "window", least=0) for v, n in ((cost, "cost"), (workspace, "workspace")))
+    cropping = truth(cropping, "cropping", "window")
     if not is_lazy(image):
         return _at_once(function, image, margins, kind, boundary == "wrap", params)
     source = lazy(image, "window")
@@ -144,18 +161,26 @@ def halos(halo: Any, image: Any) -> tuple[tuple[int, int], ...]:
     space = hyperstack.spatial_axes(image)
     out = [(0, 0)] * image.ndim
     if isinstance(halo, str):
-        return tuple((math.ceil(h), math.ceil(h)) for h in hyperstack.lengths(halo, image, "halo"))
-    given = [halo] * len(space) if np.ndim(halo) == 0 else list(halo)
-    if len(given) != len(space):
-        raise ParameterError(
-            f"halo={halo!r}: {len(given)} lengths for {len(space)} spatial axes: give 1 or {len(space)}"
-        )
-    for axis, h in zip(space, given):
-        before, after = (h, h) if np.ndim(h) == 0 else h
-        if int(before) != before or int(after) != after or before < 0 or after < 0:
-            raise ParameterError(f"halo={halo!r}: must be whole numbers of voxels, 0 or more")
-        out[axis] = (int(before), int(after))
+        return tuple((math.ceil(h), math.ceil(h)) for h in lengths(halo, image, "window", "halo"))
+    given = list(halo) if isinstance(halo, np.ndarray) and halo.ndim == 2 else halo
+    for axis, h in zip(space, one_an_axis(given, image, "window", "halo", "lengths")):
+        pair = several(h)
+        sides = [plain_number(n) for n in ([h, h] if pair is None else pair)]
+        if len(sides) != 2 or any(n is None or not 0 <= n <= LONGEST or n != int(n) for n in sides):
+            raise ParameterError(
+                f"window: halo={brief(halo)}: must be whole numbers of voxels, 0 or more and {LONGEST} at most: one, one a "
+                "spatial axis, or (before, after) for each"
+            )
+        before, after = (int(n) for n in sides if n is not None)
+        out[axis] = (before, after)
     return tuple(out)
+
+
+def _kind(dtype: Any) -> np.dtype:
+    kind = dtype_of(dtype)
+    if kind is None:
+        raise ParameterError(f'window: dtype={brief(dtype)} is no dtype: give one such as "float32"')
+    return kind.newbyteorder("=")
 
 
 def _at_once(

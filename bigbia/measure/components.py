@@ -9,6 +9,7 @@ import numpy as np
 
 from bigbia.errors import ParameterError
 from bigbia.graph import regions
+from bigbia.graph.footprints import brief, dtype_of, truth
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, is_lazy, lazy
 from bigbia.graph.merge import at_once
@@ -76,8 +77,9 @@ def label(
     """
     what = "measure.label"
     check_image(label_image, what, "biu", empty=True)
-    if over not in ("each", "all"):
-        raise ParameterError(f'{what}: over={over!r}: "each" (time and channel by itself) or "all"')
+    return_num = truth(return_num, "return_num", what)
+    if not isinstance(over, str) or over not in ("each", "all"):
+        raise ParameterError(f'{what}: over={brief(over)}: "each" (time and channel by itself) or "all"')
     ndim = label_image.ndim if over == "all" else space_of(label_image)
     connectivity = check_connectivity(connectivity, ndim, what)
     kind = checked_dtype(dtype, what)
@@ -107,12 +109,9 @@ def label(
 
 def checked_dtype(dtype: Any, what: str) -> np.dtype:
     """The dtype of labels."""
-    try:
-        kind = np.dtype(dtype)
-    except TypeError:
-        kind = np.dtype(object)
-    if kind.kind != "u":
-        raise ParameterError(f'{what}: dtype={dtype!r}: labels are "uint8", "uint16", "uint32" or "uint64"')
+    kind = dtype_of(dtype)
+    if kind is None or kind.kind != "u":
+        raise ParameterError(f'{what}: dtype={brief(dtype)}: labels are "uint8", "uint16", "uint32" or "uint64"')
     return kind
 
 
@@ -122,5 +121,5 @@ def checked_background(background: Any, dtype: np.dtype, what: str) -> int:
         return 0
     low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     if not isinstance(background, (int, np.integer, np.bool_)) or not low <= background <= high:
-        raise ParameterError(f"{what}: background={background!r} is no value of {dtype} voxels ({low} to {high})")
+        raise ParameterError(f"{what}: background={brief(background)} is no value of {dtype} voxels ({low} to {high})")
     return int(background)

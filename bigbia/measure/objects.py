@@ -12,6 +12,7 @@ import numpy as np
 from bigbia.errors import ParameterError
 from bigbia.graph.boxes import Box, whole
 from bigbia.graph.carried import Carried
+from bigbia.graph.footprints import text, truth
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import Lazy, check_image, is_lazy, lazy
 from bigbia.graph.merge import at_once
@@ -82,6 +83,7 @@ def objects(
     if intensity_image is not None:
         check_image(intensity_image, f"{what}: intensity_image")
     names = checked_properties(properties, intensity_image is not None, what)
+    separator, return_labels = text(separator, "separator", what), truth(return_labels, "return_labels", what)
     sizes, unit = voxel_sizes(spacing, image, what)
     kind = checked_dtype(dtype, what)
     meant = Objects(check_connectivity(connectivity, space_of(image), what))

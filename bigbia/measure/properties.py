@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from bigbia import hyperstack
 from bigbia.errors import ParameterError, nearest
 from bigbia.graph.boxes import Grid, whole
+from bigbia.graph.footprints import brief, one_an_axis, plain_number, several, text
 from bigbia.graph.group import Group
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import Lazy, check_image, is_lazy, lazy
@@ -78,8 +80,13 @@ def regionprops_table(
     if intensity_image is not None:
         check_image(intensity_image, f"{what}: intensity_image")
     names = checked_properties(properties, intensity_image is not None, what)
+    separator = text(separator, "separator", what)
     sizes, unit = voxel_sizes(
-        spacing, label_image if spacing is None or hyperstack.voxel_size(label_image) else intensity_image, what
+        spacing,
+        intensity_image
+        if isinstance(spacing, str) and intensity_image is not None and not hyperstack.voxel_size(label_image)
+        else label_image,
+        what,
     )
     if intensity_image is None or not any(n in INTENSITY for n in names):
         intensity_image = None
@@ -137,14 +144,19 @@ def different(what: str, image: Any, labels: Any) -> str:
 def checked_properties(properties: Sequence[str] | None, with_intensity: bool, what: str) -> list[str]:
     if properties is None:
         return [p for p in PROPERTIES if with_intensity or p not in INTENSITY]
-    if isinstance(properties, str):
-        properties = [properties]
-    for p in properties:
-        if p not in PROPERTIES:
-            raise ParameterError(f"{what}: unknown property {p!r}: {nearest(p, PROPERTIES)}")
+    names = [properties] if isinstance(properties, str) else several(properties)
+    if names is None:
+        raise ParameterError(
+            f"{what}: properties={brief(properties)}: must be a list of names: {', '.join(PROPERTIES)}"
+        )
+    for p in names:
+        if not isinstance(p, str) or p not in PROPERTIES:
+            raise ParameterError(
+                f"{what}: properties={brief(properties)}: unknown property {brief(p)}: {nearest(str(p), PROPERTIES)}"
+            )
         if p in INTENSITY and not with_intensity:
-            raise ParameterError(f"{what}: {p!r} needs an intensity_image")
-    return list(dict.fromkeys(properties))
+            raise ParameterError(f"{what}: properties={brief(properties)}: {p!r} needs an intensity_image: pass one")
+    return list(dict.fromkeys(names))
 
 
 def voxel_sizes(spacing: Any, image: Any, what: str) -> tuple[tuple[float, ...] | None, str]:
@@ -153,11 +165,12 @@ def voxel_sizes(spacing: Any, image: Any, what: str) -> tuple[tuple[float, ...] 
         return None, ""
     axes = hyperstack.spatial_axes(image)
     if isinstance(spacing, str):
-        return hyperstack.voxel_size_in(spacing, image, what, f"spacing={spacing!r}")
-    given = [float(spacing)] * len(axes) if np.ndim(spacing) == 0 else [float(s) for s in spacing]
-    if len(given) != len(axes) or not all(s > 0 for s in given):
-        raise ParameterError(f"{what}: spacing={spacing!r}: give 1 or {len(axes)} positive numbers, or a unit")
-    return tuple(given), ""
+        return hyperstack.voxel_size_in(spacing, image, what, f"spacing={brief(spacing)}")
+    sizes = [plain_number(s) for s in one_an_axis(spacing, image, what, "spacing")]
+    out = tuple(s for s in sizes if s is not None and 0 < s < math.inf)
+    if len(out) != len(axes):
+        raise ParameterError(f"{what}: spacing={brief(spacing)}: give 1 or {len(axes)} positive numbers, or a unit")
+    return out, ""
 
 
 def at_once(labels: np.ndarray, intensity: np.ndarray | None, columns: Columns) -> Any:

@@ -15,20 +15,20 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from bigbia.errors import ParameterError
 from bigbia.graph.boxes import Box, Index, whole
+from bigbia.graph.footprints import brief, plain_number
 from bigbia.graph.group import Group
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import Lazy, is_lazy
 from bigbia.graph.regions import Blocks, Node
 from bigbia.graph.stages import Left, Stage, block_name
 from bigbia.graph.values import add_counts
-from bigbia.metrics.overlap import Rows, check_pair, count_pairs, lazy_table, split
+from bigbia.metrics.overlap import PAIRS, Rows, check_pair, count_pairs, lazy_table, split
 
 _WHAT = "metrics.matching"
 _UNIT = 53  # an overlap above one half is a whole number of 2^-53, as every float64 from 0.5 to 1
@@ -85,23 +85,25 @@ def matching(im_true: Image, im_test: Image, threshold: float = 0.5) -> Any:
         return scores(_at_once(count([im_true, im_test], whole(im_true.shape), ()), limit))
 
     def stage(a: Lazy, b: Lazy) -> Matched:
-        return Matched(Group("count pairs of labels", [a.node, b.node], [], a.grid, count, add_counts), limit)
+        return Matched(
+            Group("count pairs of labels", [a.node, b.node], [], a.grid, count, add_counts, workspace=PAIRS), limit
+        )
 
     return lazy_table(im_true, im_test, _WHAT, stage, scores)
 
 
 def _checked(threshold: Any) -> float:
-    if isinstance(threshold, (bool, np.bool_)) or not isinstance(threshold, Real):
-        raise ParameterError(f"{_WHAT}: threshold={threshold!r}: must be a number, 0.5 or more and less than 1")
-    limit = float(threshold)
+    limit = plain_number(threshold)
+    if limit is None:
+        raise ParameterError(f"{_WHAT}: threshold={brief(threshold)}: must be a number, 0.5 or more and less than 1")
     if limit < 0.5:
         raise ParameterError(
-            f"{_WHAT}: threshold={threshold!r}: below 0.5 an object can overlap several so much, and all objects would have "
+            f"{_WHAT}: threshold={brief(threshold)}: below 0.5 an object can overlap several so much, and all objects would have "
             "to be assigned to each other at once: give 0.5 or more, or look at metrics.contingency_table"
         )
     if not limit < 1:
         raise ParameterError(
-            f"{_WHAT}: threshold={threshold!r}: no overlap is above 1: give 0.5 or more and less than 1"
+            f"{_WHAT}: threshold={brief(threshold)}: no overlap is above 1: give 0.5 or more and less than 1"
         )
     return limit
 

@@ -16,6 +16,7 @@ import numpy as np
 from bigbia import hyperstack
 from bigbia.errors import BlockError, ParameterError
 from bigbia.graph.boxes import Box, Index, describe, whole
+from bigbia.graph.footprints import brief, several, truth
 from bigbia.graph.group import Group
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import Lazy, check_image, is_lazy
@@ -29,6 +30,8 @@ from bigbia.measure.properties import channel_name
 Rows = Mapping[str, np.ndarray]
 _HALF = np.uint64(32)
 _LOWER = np.uint64((1 << 32) - 1)
+
+PAIRS = 16.0  # bytes a voxel of a block that counting its pairs takes
 
 
 def contingency_table(
@@ -75,8 +78,7 @@ def contingency_table(
     """
     what = "metrics.contingency_table"
     check_pair(im_true, im_test, what)
-    if not isinstance(normalize, (bool, np.bool_)):
-        raise ParameterError(f"{what}: normalize={normalize!r}: must be True or False")
+    normalize = truth(normalize, "normalize", what)
     count = functools.partial(count_pairs, what=what, ignored=_ignored(ignore_labels, what))
     table = Overlaps(bool(normalize))
     if not is_lazy(im_true) and not is_lazy(im_test):
@@ -84,7 +86,7 @@ def contingency_table(
         return table({**rows, "total": rows["n"].sum()})
 
     def stage(a: Lazy, b: Lazy) -> Group | Shares:
-        group = Group("count pairs of labels", [a.node, b.node], [], a.grid, count, add_counts)
+        group = Group("count pairs of labels", [a.node, b.node], [], a.grid, count, add_counts, workspace=PAIRS)
         return Shares(group) if normalize else group
 
     return lazy_table(im_true, im_test, what, stage, table)
@@ -125,11 +127,12 @@ def lazy_table(im_true: Any, im_test: Any, what: str, stage: Callable[[Lazy, Laz
 def _ignored(labels: Any, what: str) -> tuple[int, ...]:
     if labels is None:
         return ()
-    given = [labels] if np.ndim(labels) == 0 else list(labels)
+    listed = several(labels)
+    given = [labels] if listed is None else listed
     for label in given:
         if isinstance(label, (bool, np.bool_)) or not isinstance(label, (int, np.integer)) or label < 0:
             raise ParameterError(
-                f"{what}: ignore_labels={labels!r}: {label!r} is no label: give whole numbers, 0 or more"
+                f"{what}: ignore_labels={brief(labels)}: {brief(label)} is no label: give whole numbers, 0 or more"
             )
     return tuple(sorted({int(label) for label in given}))
 

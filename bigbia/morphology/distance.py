@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 
 from bigbia import hyperstack
 from bigbia.errors import BigbiaWarning, ParameterError
+from bigbia.graph.footprints import brief, one_an_axis, plain_number, truth
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, is_lazy, lazy
 from bigbia.graph.sweep import Metric, Sweep, metric
@@ -92,10 +92,11 @@ def distance_transform_edt(
     """
     what = "morphology.distance_transform_edt"
     check_distances(image, what)
-    per_label = per_label and image.dtype != bool  # a mask is one label
+    per_label = truth(per_label, "per_label", what) and image.dtype != bool  # a mask is one label
     if isinstance(max_distance, str) and not isinstance(sampling, str):
+        unit = unit_in(max_distance, "max_distance")
         raise ParameterError(
-            f"{what}: max_distance={max_distance!r}, but distances are in voxels: pass a unit too, sampling={unit_in(max_distance)!r}"
+            f"{what}: max_distance={brief(max_distance)}, but distances are in voxels: pass a unit too, sampling={unit!r}"
         )
     sizes, unit = voxel_lengths(sampling, image, what, "sampling")
     shape = spatial_shape(image)
@@ -196,18 +197,18 @@ def voxel_lengths(given: Any, image: Any, what: str, name: str, shown: str = "")
 
     None is 1 for every axis, with a warning where the image says otherwise. `shown`: what the user typed.
     """
-    shown = shown or f"{name}={given!r}"
+    shown = shown or f"{name}={brief(given)}"
     axes = hyperstack.spatial_axes(image)
     if given is None:
         warn_of_anisotropy(image, what, name)
         return (1.0,) * len(axes), ""
     if isinstance(given, str):
         return hyperstack.voxel_size_in(given, image, what, shown)
-    several = [given] * len(axes) if np.ndim(given) == 0 else list(given)
-    good = all(isinstance(s, numbers.Real) and not isinstance(s, bool) and 0 < float(s) < math.inf for s in several)
-    if len(several) != len(axes) or not good:
+    sizes = [plain_number(s) for s in one_an_axis(given, image, what, name)]
+    out = tuple(s for s in sizes if s is not None and 0 < s < math.inf)
+    if len(out) != len(axes):
         raise ParameterError(f"{what}: {shown}: give 1 or {len(axes)} positive numbers, or a unit")
-    return tuple(float(s) for s in several), ""
+    return out, ""
 
 
 def warn_of_anisotropy(image: Any, what: str, name: str) -> None:
@@ -237,20 +238,21 @@ def length_in(value: Any, unit: str, what: str, name: str) -> float:
     if isinstance(value, str):
         several, own = parse_lengths(value, name)
         if len(several) != 1:
-            raise ParameterError(f'{what}: {name}={value!r}: {len(several)} lengths: give one, such as "2 um"')
+            raise ParameterError(f'{what}: {name}={brief(value)}: {len(several)} lengths: give one, such as "2 um"')
         value_in = convert(several[0], own, unit)
-    elif isinstance(value, numbers.Real) and not isinstance(value, bool):
-        value_in = float(value)
     else:
-        raise ParameterError(f'{what}: {name}={value!r} is not a length: give a number, or text such as "2 um"')
+        number = plain_number(value)
+        value_in = math.nan if number is None else number
+    if value_in != value_in:
+        raise ParameterError(f'{what}: {name}={brief(value)} is not a length: give a number, or text such as "2 um"')
     if not value_in >= 0:
-        raise ParameterError(f"{what}: {name}={value!r}: give a length of 0 or more")
+        raise ParameterError(f"{what}: {name}={brief(value)}: give a length of 0 or more")
     return value_in
 
 
-def unit_in(text: str) -> str:
+def unit_in(text: str, name: str) -> str:
     """The unit of a length in words."""
-    return parse_lengths(text)[1]
+    return parse_lengths(text, name)[1]
 
 
 def radius_and_sizes(
@@ -264,15 +266,15 @@ def radius_and_sizes(
     if isinstance(radius, str):
         if spacing is not None and not isinstance(spacing, str):
             raise ParameterError(
-                f"{what}: {name}={radius!r} goes by the image's own voxel size: leave out spacing={spacing!r}, or give a number"
+                f"{what}: {name}={brief(radius)} goes by the image's own voxel size: leave out spacing={brief(spacing)}, or give a number"
             )
         if spacing is None:
-            spacing, shown = unit_in(radius), f"{name}={radius!r}"
+            spacing, shown = unit_in(radius, name), f"{name}={brief(radius)}"
     sizes, unit = voxel_lengths(spacing, image, what, "spacing", shown)
     length = length_in(radius, unit, what, name)
     if not math.isfinite(length):
         raise ParameterError(
-            f"{what}: {name}={radius!r}: must be a finite number: its size is what a block reads around it"
+            f"{what}: {name}={brief(radius)}: must be a finite number: its size is what a block reads around it"
         )
     return length, sizes, unit
 

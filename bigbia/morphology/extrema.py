@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from bigbia import hyperstack
-from bigbia.errors import BigbiaWarning, BlockError, ParameterError
+from bigbia.errors import BigbiaWarning, BlockError
 from bigbia.graph.conditions import Border, Size
+from bigbia.graph.footprints import truth
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 from bigbia.graph.objects import Objects, check_connectivity, remaining, space_of
@@ -89,8 +90,7 @@ def local_minima(image: Image, connectivity: int | None = None, *, allow_borders
 def _extrema(image: Any, what: str, connectivity: Any, allow_borders: Any, minima: bool = False) -> Any:
     check_image(image, what)
     connectivity = check_connectivity(connectivity, space_of(image), what)
-    if not isinstance(allow_borders, (bool, np.bool_)):
-        raise ParameterError(f"{what}: allow_borders={allow_borders!r}: must be True or False")
+    allow_borders = truth(allow_borders, "allow_borders", what)
     axes = hyperstack.spatial_axes(image)
     shape = tuple(int(image.shape[a]) for a in axes)
     if not allow_borders and min(shape) < 3:
@@ -110,7 +110,7 @@ def _extrema(image: Any, what: str, connectivity: Any, allow_borders: Any, minim
         axes=axes,
         connectivity=connectivity,
         minima=minima,
-        borders=bool(allow_borders),
+        borders=allow_borders,
         what=what,
     )
     # A plateau with nothing around it is the whole image, and no extremum.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
 
 from bigbia.errors import BlockError, InputError, ParameterError
 from bigbia.graph.boxes import Box, describe, whole
+from bigbia.graph.footprints import brief, plain_number
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, is_lazy, lazy
 from bigbia.graph.objects import check_connectivity, space_of
@@ -64,8 +64,8 @@ def reconstruction(seed: Image, mask: Image, method: Method = "dilation", *, con
     what = "morphology.reconstruction"
     check_image(seed, f"{what}: seed")
     check_image(mask, f"{what}: mask")
-    if method not in ("dilation", "erosion"):
-        raise ParameterError(f'{what}: method={method!r}: "dilation" or "erosion"')
+    if not isinstance(method, str) or method not in ("dilation", "erosion"):
+        raise ParameterError(f'{what}: method={brief(method)}: "dilation" or "erosion"')
     connectivity = check_connectivity(connectivity, space_of(mask), what)
     if tuple(seed.shape) != tuple(mask.shape):
         raise ParameterError(
@@ -152,10 +152,12 @@ def h_minima(image: Image, h: float, *, connectivity: int | None = None) -> Any:
 def _standing_out(image: Any, h: Any, connectivity: Any, what: str) -> Any:
     check_image(image, what, "iuf")
     connectivity = check_connectivity(connectivity, space_of(image), what)
-    if isinstance(h, (bool, np.bool_)) or not isinstance(h, Real) or not 0 < float(h) < np.inf:
+    number = plain_number(h)
+    if number is None or not 0 < number < np.inf:
         raise ParameterError(
-            f"{what}: h={h!r}: must be a number above 0; for all extrema use {what.replace('h_', 'local_')}"
+            f"{what}: h={brief(h)}: must be a number above 0; for all extrema use {what.replace('h_', 'local_')}"
         )
+    h = h[()] if isinstance(h, np.ndarray) else h
     if image.dtype.kind != "f":
         if math.floor(h) != h:
             image = image.astype(np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from bigbia import hyperstack
 from bigbia.errors import ParameterError
 from bigbia.filters.smooth import linear_dtype
-from bigbia.graph.footprints import check_constant, over_space
+from bigbia.graph.footprints import LONGEST, MOST, array_of, brief, check_reach, lengths, over_space, real_number, truth
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 from bigbia.graph.window import Mode, neighbourhood, window
@@ -64,12 +65,17 @@ def rolling_ball(
 
     what = "restoration.rolling_ball"
     check_image(image, what)
-    if not isinstance(nansafe, (bool, np.bool_)):
-        raise ParameterError(f"{what}: nansafe={nansafe!r} must be true or false")
+    nansafe = truth(nansafe, "nansafe", what)
     space = hyperstack.spatial_axes(image)
     if kernel is None:
-        lengths = hyperstack.lengths(radius, image, "radius")
-        height = ball([lengths[a] for a in space], lengths[space[-1]] if space else 0.0)
+        along = lengths(radius, image, what, "radius")
+        under = math.prod(2 * math.ceil(along[a]) + 1 for a in space)
+        if under > MOST:
+            raise ParameterError(
+                f"{what}: radius={brief(radius)}: a ball over {under:.3g} voxels: give one over {MOST} at most, and roll it over a "
+                "smaller image, transform.downscale_local_mean"
+            )
+        height = ball([along[a] for a in space], along[space[-1]] if space else 0.0)
     else:
         height = _height(kernel, len(space), what)
     width = 4 if image.dtype in (np.uint8, np.uint16, np.float16, np.float32) else 8
@@ -86,18 +92,24 @@ def rolling_ball(
 
 
 def _height(kernel: Any, ndim: int, what: str) -> np.ndarray:
-    try:
-        height = np.asarray(kernel, np.float64)
-    except (TypeError, ValueError):
-        raise ParameterError(f"{what}: the kernel is no array of heights: numbers, infinite beside the ball") from None
+    given = array_of(kernel)
+    if given is None:
+        raise ParameterError(
+            f"{what}: kernel={brief(kernel)} is no array of heights: give numbers, inf beside the ball"
+        )
+    height = given.astype(np.float64)
     if height.ndim != ndim:
         raise ParameterError(
-            f"{what}: the kernel has {height.ndim} axes {height.shape}, the image {ndim} of space: give one an axis"
+            f"{what}: kernel={brief(kernel)}: the kernel has {height.ndim} axes {height.shape}, the image {ndim} of space: give one an axis"
         )
     if not height.size or not np.isfinite(height[tuple(n // 2 for n in height.shape)]):
-        raise ParameterError(f"{what}: the kernel {height.shape} must be finite at its centre, n // 2 along each axis")
+        raise ParameterError(
+            f"{what}: kernel={brief(kernel)}: the kernel {height.shape} must be finite at its centre, n // 2 along each axis"
+        )
     if np.isnan(height).any() or (height == -np.inf).any():
-        raise ParameterError(f"{what}: the kernel has NaN or -inf: its voxels must be finite, or inf beside the ball")
+        raise ParameterError(
+            f"{what}: kernel={brief(kernel)}: the kernel has NaN or -inf: its voxels must be finite, or inf beside the ball"
+        )
     return height
 
 
@@ -147,22 +159,23 @@ def subtract_background(
     """
     what = "restoration.subtract_background"
     check_image(image, what)
-    if isinstance(truncate, bool) or not isinstance(truncate, (int, float, np.number)) or not 0 <= truncate < np.inf:
-        raise ParameterError(f"{what}: truncate={truncate!r} must be 0 or more")
-    sigmas = hyperstack.lengths(sigma, image, "sigma")
+    truncate = real_number(truncate, "truncate", what, least=0, below=LONGEST)
+    sigmas = lengths(sigma, image, what, "sigma")
+    halo = [int(truncate * sigmas[a] + 0.5) for a in hyperstack.spatial_axes(image)]
+    check_reach(halo, what, f"sigma={brief(sigma)}, truncate={brief(truncate)}")
     dtype = linear_dtype(image.dtype)
     return neighbourhood(
         _less_blur,
         image,
         what,
         mode=mode,
-        cval=float(check_constant(cval, image, what)),
-        halo=[int(truncate * sigmas[a] + 0.5) for a in hyperstack.spatial_axes(image)],
+        cval=real_number(cval, "cval", what, finite=False),
+        halo=halo,
         dtype=dtype,
         cost=1 + 3.0 * sum(s > 0 for s in sigmas),
         workspace=3.0 * dtype.itemsize,
         sigma=sigmas,
-        truncate=float(truncate),
+        truncate=truncate,
         output=dtype,
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 from bigbia import hyperstack
 from bigbia.errors import ParameterError
 from bigbia.filters.smooth import linear_dtype
-from bigbia.graph.footprints import over_space, whole_number
+from bigbia.graph.footprints import LONGEST, array_of, brief, lengths, over_space, real_number, truth, whole_number
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, native
 
@@ -86,14 +86,14 @@ def richardson_lucy(
     check_image(image, what)
     space = hyperstack.spatial_axes(image)
     psf = _point_spread(psf, len(space), what)
-    steps = whole_number(num_iter, "num_iter", what, 1)
-    if filter_epsilon is not None and not (_is_number(filter_epsilon) and 0 <= filter_epsilon < np.inf):
-        raise ParameterError(f"{what}: filter_epsilon={filter_epsilon!r} must be a number, 0 or more, or None")
+    steps = whole_number(num_iter, "num_iter", what, 1, LONGEST)
+    if filter_epsilon is not None:
+        filter_epsilon = real_number(filter_epsilon, "filter_epsilon", what, least=0)
+    clip = truth(clip, "clip", what)
     laid = over_space(psf, image)
     halo = [2 * steps * (n // 2) for n in laid.shape]
     if depth is not None:
-        lengths = hyperstack.lengths(depth, image, "depth")
-        halo = [min(h, int(np.ceil(d))) for h, d in zip(halo, lengths)]
+        halo = [min(h, int(np.ceil(d))) for h, d in zip(halo, lengths(depth, image, what, "depth"))]
     cell = cell_shape(image.shape, halo, space)
     if padded_voxels(image.shape, halo, cell) > MOST:
         raise ParameterError(
@@ -112,14 +112,10 @@ def richardson_lucy(
         kernel=kernel,
         psf=laid,
         num_iter=steps,
-        clip=bool(clip),
+        clip=clip,
         filter_epsilon=filter_epsilon,
         output=linear_dtype(image.dtype),
     )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
 def _cell(block: np.ndarray, *, kernel: Any, clip: bool, **given: Any) -> np.ndarray:
@@ -128,14 +124,16 @@ def _cell(block: np.ndarray, *, kernel: Any, clip: bool, **given: Any) -> np.nda
 
 
 def _point_spread(psf: Any, ndim: int, what: str) -> np.ndarray:
-    try:
-        psf = np.asarray(psf, np.float64)
-    except (TypeError, ValueError):
-        raise ParameterError(f"{what}: the PSF is not an array of numbers: give one as large as the blur") from None
+    given = array_of(psf)
+    if given is None:
+        raise ParameterError(
+            f"{what}: psf={brief(psf)}: the PSF is not an array of numbers: give one as large as the blur"
+        )
+    said, psf = brief(psf), given.astype(np.float64)
     if psf.ndim != ndim:
         raise ParameterError(
-            f"{what}: the PSF has {psf.ndim} axes {psf.shape}, the image {ndim} of space: give one an axis"
+            f"{what}: psf={said}: the PSF has {psf.ndim} axes {psf.shape}, the image {ndim} of space: give one an axis"
         )
     if not psf.size or not np.isfinite(psf).all():
-        raise ParameterError(f"{what}: the PSF {psf.shape} is empty or not finite: give numbers")
+        raise ParameterError(f"{what}: psf={said}: the PSF {psf.shape} is empty or not finite: give numbers")
     return psf

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any, Literal
 
 from bigbia import hyperstack
 from bigbia.errors import InputError, ParameterError
 from bigbia.filters.smooth import linear, linear_dtype
-from bigbia.graph.footprints import check_mode, sides, whole_number
+from bigbia.graph.footprints import (
+    LONGEST,
+    MOST,
+    brief,
+    check_mode,
+    lengths,
+    plain_number,
+    sides,
+    whole_number,
+)
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 from bigbia.graph.window import neighbourhood, window
@@ -62,7 +70,7 @@ def denoise_tv_chambolle(image: Image, weight: float = 0.1, *, max_num_iter: int
     check_image(image, what)
     space = _space(image, what, (1, 2, 3))
     weight = _positive(weight, what, "weight", "the standard deviation of the noise is a good start")
-    steps = whole_number(max_num_iter, "max_num_iter", what, 1)
+    steps = whole_number(max_num_iter, "max_num_iter", what, 1, LONGEST)
     dtype = linear_dtype(image.dtype)
     return window(
         tv_chambolle,
@@ -90,9 +98,10 @@ def _space(image: Any, what: str, known: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _positive(value: Any, what: str, name: str, hint: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
-        raise ParameterError(f"{what}: {name}={value!r} must be a positive number: {hint}")
-    return float(value)
+    number = plain_number(value)
+    if number is None or not 0 < number < math.inf:
+        raise ParameterError(f"{what}: {name}={brief(value)} must be a positive number: {hint}")
+    return number
 
 
 def denoise_bilateral(
@@ -157,14 +166,19 @@ def denoise_bilateral(
             "for instance twice the noise"
         )
     color = _positive(sigma_color, what, "sigma_color", "twice the standard deviation of the noise is a good start")
-    sigma = hyperstack.lengths(sigma_spatial, image, "sigma_spatial")
+    sigma = lengths(sigma_spatial, image, what, "sigma_spatial")
     space = hyperstack.spatial_axes(image)
     if win_size is None:
         window_ = [max(5, 2 * math.ceil(3 * s) + 1) if a in space else 1 for a, s in enumerate(sigma)]
     else:
         window_ = sides(win_size, image, what, "win_size")
         if any(n % 2 == 0 for n in window_):
-            raise ParameterError(f"{what}: win_size={win_size!r} must be odd, so that a voxel is in the middle")
+            raise ParameterError(f"{what}: win_size={brief(win_size)} must be odd, so that a voxel is in the middle")
+    if math.prod(window_) > MOST:
+        raise ParameterError(
+            f"{what}: win_size={brief(win_size)}, sigma_spatial={brief(sigma_spatial)}: a window of {math.prod(window_):.3g} "
+            f"voxels: give one of {MOST} at most"
+        )
     return linear(
         bilateral,
         image,
@@ -234,12 +248,13 @@ def denoise_nl_means(
     what = "restoration.denoise_nl_means"
     check_image(image, what)
     space = _space(image, what, (1, 2, 3))
-    patch = whole_number(patch_size, "patch_size", what, 1)
+    patch = whole_number(patch_size, "patch_size", what, 1, LONGEST)
     patch += 1 - patch % 2
-    distance = whole_number(patch_distance, "patch_distance", what, 0)
+    distance = whole_number(patch_distance, "patch_distance", what, 0, LONGEST)
     h = _positive(h, what, "h", "the standard deviation of the noise is a good start")
-    if isinstance(sigma, bool) or not isinstance(sigma, Real) or not 0 <= float(sigma) < math.inf:
-        raise ParameterError(f"{what}: sigma={sigma!r} must be 0 or more: the standard deviation of the noise")
+    noise = plain_number(sigma)
+    if noise is None or not 0 <= noise < math.inf:
+        raise ParameterError(f"{what}: sigma={brief(sigma)} must be 0 or more: the standard deviation of the noise")
     dtype = linear_dtype(image.dtype)
     return neighbourhood(
         non_local_means,
@@ -253,7 +268,7 @@ def denoise_nl_means(
         patch=patch,
         distance=distance,
         h=h,
-        variance=float(sigma) ** 2,
+        variance=noise * noise,
         space=space,
         output=dtype,
     )

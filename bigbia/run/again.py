@@ -10,9 +10,10 @@ from typing import Any
 
 from bigbia.errors import RunError
 from bigbia.run.inputs import open_input
+from bigbia.run.job import RERUN, Job, job_of
 from bigbia.run.ledger import FOLDER, read_json
 from bigbia.run.pipeline import Pipeline
-from bigbia.run.save import RERUN, Job, job_of, run_job
+from bigbia.run.save import run_job
 from bigbia.run.verify import Verification, ledger_entries, manifest_of, verify
 
 

@@ -19,10 +19,11 @@ from typing import Any
 
 from bigbia.errors import BigbiaError, ParameterError, RunError
 from bigbia.run.fingerprint import fingerprint
+from bigbia.run.job import Job
 from bigbia.run.ledger import FOLDER, read_json, write_json
 from bigbia.run.partial import led
 from bigbia.run.publishing import read_manifest
-from bigbia.run.save import Job, run_job
+from bigbia.run.save import run_job
 
 FIRST = 5  # images that fail, none having succeeded: something is fundamentally wrong
 RECORD = f"{FOLDER}/batch.json"

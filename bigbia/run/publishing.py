@@ -21,10 +21,11 @@ from bigbia.errors import RunError
 from bigbia.graph.journal import Written, digest
 from bigbia.graph.scratch import PREFIX
 from bigbia.graph.stages import Stage
-from bigbia.io.durable import intact, storage_errors
+from bigbia.io.durable import file_digest, intact, storage_errors
 from bigbia.io.zarr_source import Layout
-from bigbia.run.contract import FORMAT, Run, empty
+from bigbia.run.contract import FORMAT, Run
 from bigbia.run.ledger import FOLDER, Entry, Lines, checked, entries_at, ledger_folder, root_of, write_json
+from bigbia.run.sessions import empty
 from bigbia.run.writing import Output, layout_at
 
 MANIFEST = f"{FOLDER}/manifest.json"
@@ -54,7 +55,7 @@ def seal(run: Run, outputs: Sequence[Output], stages: Sequence[Stage], others: S
             f"{run.root}: {len(lacking)} files are missing or damaged, first {lacking[0]}; nothing was published: run "
             "again to write them again"
         )
-    metadata = [*run.release(), *_array_documents(run.root, have)]
+    metadata = [*run.release(), *_array_documents(run.root, have), *_ledgers(run.root, kept)]
     return {
         "format": FORMAT,
         "fingerprint": run.record["fingerprint"],
@@ -186,6 +187,13 @@ def _array_documents(root: Path, arrays: Iterable[str]) -> Iterator[Written]:
             if path.exists():
                 data = path.read_bytes()
                 yield Written(f"{array}/{document}", len(data), digest(f"{array}/{document}", [data]))
+
+
+def _ledgers(root: Path, names: Iterable[str]) -> Iterator[Written]:
+    """The ledgers themselves: the hash of all files does not say in which of them a line stands."""
+    for path in (ledger_folder(root) / name for name in names):
+        file = path.relative_to(root).as_posix()
+        yield Written(file, path.stat().st_size, file_digest(root, file))
 
 
 def read_manifest(root: Path) -> dict[str, Any] | None:

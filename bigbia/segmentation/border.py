@@ -8,6 +8,7 @@ import numpy as np
 
 from bigbia.errors import ParameterError
 from bigbia.graph.conditions import Border
+from bigbia.graph.footprints import brief, whole_number
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 from bigbia.graph.objects import Objects, check_connectivity, remaining, space_of
@@ -53,8 +54,7 @@ def clear_border(labels: Image, buffer_size: int = 0, bgval: int = 0, mask: Imag
     what = "segmentation.clear_border"
     check_image(labels, what, "biu")
     connectivity = check_connectivity(None, space_of(labels), what)
-    if isinstance(buffer_size, bool) or not isinstance(buffer_size, (int, np.integer)) or buffer_size < 0:
-        raise ParameterError(f"{what}: buffer_size={buffer_size!r} must be a whole number, 0 or more")
+    buffer_size = whole_number(buffer_size, "buffer_size", what)
     shape = tuple(labels.shape[i] for i in spatial_axes(labels))
     if mask is None and any(buffer_size >= n for n in shape):
         raise ParameterError(
@@ -62,7 +62,7 @@ def clear_border(labels: Image, buffer_size: int = 0, bgval: int = 0, mask: Imag
         )
     low, high = (0, 1) if labels.dtype == bool else (np.iinfo(labels.dtype).min, np.iinfo(labels.dtype).max)
     if not isinstance(bgval, (int, np.integer)) or not low <= bgval <= high:
-        raise ParameterError(f"{what}: bgval={bgval!r} is no value of {labels.dtype} voxels ({low} to {high})")
+        raise ParameterError(f"{what}: bgval={brief(bgval)} is no value of {labels.dtype} voxels ({low} to {high})")
     if mask is not None:
         check_image(mask, f"{what}: mask", "b")
         if tuple(mask.shape) not in (tuple(labels.shape), shape):

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import numpy as np
 
 from bigbia import hyperstack
-from bigbia.errors import ParameterError, nearest
+from bigbia.errors import ParameterError
+from bigbia.graph.footprints import brief, one_of
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 from bigbia.graph.window import window
@@ -55,23 +56,22 @@ def find_boundaries(
     """
     what = "segmentation.find_boundaries"
     check_image(label_img, what, "biu")
-    if mode == "subpixel":
+    if isinstance(mode, str) and mode == "subpixel":
         raise ParameterError(
             f'{what}: mode="subpixel" gives an image of another shape, 2 n - 1 voxels along each axis, and is not made '
             'here: use "thick", "inner" or "outer"'
         )
-    if mode not in _MODES:
-        raise ParameterError(f"{what}: mode={mode!r} is not known; {nearest(mode, _MODES)}")
+    one_of(mode, "mode", what, _MODES)
     axes = hyperstack.spatial_axes(label_img)
     whole = isinstance(connectivity, (int, np.integer)) and not isinstance(connectivity, bool)
     if not whole or not 1 <= connectivity <= len(axes):
         raise ParameterError(
-            f"{what}: connectivity={connectivity!r}: 1 to {len(axes)} for an image of {len(axes)} axes of space"
+            f"{what}: connectivity={brief(connectivity)}: 1 to {len(axes)} for an image of {len(axes)} axes of space"
         )
     info = np.iinfo(np.uint8 if label_img.dtype == bool else label_img.dtype)
     if not isinstance(background, (int, np.integer)) or not info.min <= background <= info.max:
         raise ParameterError(
-            f"{what}: background={background!r} is no value of {label_img.dtype} voxels ({info.min} to {info.max})"
+            f"{what}: background={brief(background)} is no value of {label_img.dtype} voxels ({info.min} to {info.max})"
         )
     return window(
         _find_boundaries,

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from bigbia.errors import ParameterError, nearest
+from bigbia.graph.footprints import brief
 
 LENGTH = 1000
 DEPTH = 100  # of parts within each other: they are read and evaluated by recursion
@@ -105,7 +106,7 @@ class Condition:
 def parse(text: str) -> Condition:
     """Read a condition; ParameterError says which part is refused and what to write instead."""
     if not isinstance(text, str):
-        raise ParameterError(f"condition={text!r} is no text: write for instance 'area > 50'")
+        raise ParameterError(f"condition={brief(text)} is no text: write for instance 'area > 50'")
     shown = " ".join(text.split())
     if not shown:
         raise ParameterError("condition='' is empty: write for instance 'area > 50', or leave it out")

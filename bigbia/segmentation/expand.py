@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bigbia import hyperstack
+from bigbia.graph.footprints import plain_number
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image
 from bigbia.graph.sweep import Metric
@@ -58,7 +59,7 @@ def expand_labels(label_image: Image, distance: float | str = 1, spacing: float 
     what = "segmentation.expand_labels"
     check_image(label_image, what, "iu")
     check_distances(label_image, what)
-    plain = np.ndim(spacing) == 0 and not isinstance(spacing, str) and spacing == 1
+    plain = plain_number(spacing) == 1
     length, sizes, _ = radius_and_sizes(distance, None if plain else spacing, label_image, what, "distance")
     how = checked_metric(sizes, spatial_shape(label_image), what, "spacing", length)
     most = how.within(length)

@@ -11,6 +11,7 @@ import numpy as np
 from bigbia import hyperstack
 from bigbia.errors import BlockError, ParameterError
 from bigbia.graph.boxes import Box, describe
+from bigbia.graph.footprints import brief, truth
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import Lazy, check_image, is_lazy, lazy
 from bigbia.graph.pairs import HALF, alike, paired
@@ -59,8 +60,9 @@ def relabel_sequential(label_field: Image, offset: int = 1, *, return_mapping: b
     """
     what = "segmentation.relabel_sequential"
     check_image(label_field, what, "iu")
+    return_mapping = truth(return_mapping, "return_mapping", what)
     if isinstance(offset, bool) or not isinstance(offset, (int, np.integer)) or offset < 1:
-        raise ParameterError(f"{what}: offset={offset!r}: must be a whole number, 1 or more")
+        raise ParameterError(f"{what}: offset={brief(offset)}: must be a whole number, 1 or more")
     wider = f'convert it first, image.astype("{_wider(label_field.dtype)}")'
     if offset > np.iinfo(label_field.dtype).max:
         raise ParameterError(f"{what}: offset={offset} does not fit the image's {label_field.dtype}: {wider}")
@@ -170,6 +172,7 @@ def join_segmentations(
     array([0, 1, 3, 3, 2], dtype=uint32)
     """
     what = "segmentation.join_segmentations"
+    return_mapping = truth(return_mapping, "return_mapping", what)
     check_image(s1, f"{what}: s1", "biu")
     check_image(s2, f"{what}: s2", "biu")
     kind = checked_dtype(dtype, what)
@@ -191,7 +194,7 @@ def join_segmentations(
     nodes, stages = [], []
     for (_, a), (_, b) in zip(one.each(), two.each()):
         group = counted([a.node, b.node], a.grid, count_pairs)
-        pairs = Voxelwise(paired, "pairs of labels", (a.node, b.node), np.dtype(np.uint64))
+        pairs = Voxelwise(paired, "pairs of labels", (a.node, b.node), np.dtype(np.uint64), 8.0)
         stages.append(Values(group, group, Meets(), numbers))
         nodes.append(stages[-1].renumbered(pairs))
     joined = one.like(one.joined(nodes), one.joined_chunks())

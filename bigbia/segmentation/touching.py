@@ -11,6 +11,7 @@ from bigbia.errors import ParameterError
 from bigbia.feature.peaks import peak_local_max
 from bigbia.filters.smooth import gaussian
 from bigbia.graph.boxes import Box, shape_of, whole
+from bigbia.graph.footprints import LONGEST, brief
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import is_lazy, lazy
 from bigbia.graph.placed import Placed
@@ -113,13 +114,17 @@ def _lengths(mask: Any, min_distance: Any, smooth: Any) -> tuple[tuple[float, ..
     text = next((name for name, value in given.items() if isinstance(value, str)), None)
     if text:
         name = hyperstack.unit(mask) if known else None
-        sizes, unit = hyperstack.voxel_size_in(name or unit_in(given[text]), mask, _WHAT, f"{text}={given[text]!r}")
+        sizes, unit = hyperstack.voxel_size_in(
+            name or unit_in(given[text], text), mask, _WHAT, f"{text}={given[text]!r}"
+        )
     elif known:
         sizes = tuple(known.values())
     lengths = []
     for name, value in given.items():
         length = length_in(value, unit, _WHAT, name)
-        if not np.isfinite(length):
-            raise ParameterError(f"{_WHAT}: {name}={value!r}: must be a finite length")
+        if not length <= LONGEST * max(sizes):
+            raise ParameterError(
+                f"{_WHAT}: {name}={brief(value)}: must be a finite length, of {LONGEST} voxels at most"
+            )
         lengths.append(length if isinstance(value, str) else length * min(sizes))
     return sizes, lengths[0], tuple(lengths[1] / size for size in sizes)

@@ -14,6 +14,7 @@ from bigbia.errors import BlockError, InputError, ParameterError
 from bigbia.graph.basins import Basins
 from bigbia.graph.boxes import Box, describe, whole
 from bigbia.graph.catchments import INSIDE, MARKER, Catchments, check_markers, unsettled
+from bigbia.graph.footprints import brief, plain_number, truth
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import Lazy, check_image, is_lazy, lazy
 from bigbia.graph.objects import check_connectivity, nodes_over, space_of
@@ -102,13 +103,12 @@ def watershed(
     if image.dtype == np.float16:
         raise InputError(f'{_WHAT}: float16 voxels: convert first, image.astype("float32")')
     connectivity = _checked_connectivity(connectivity, space_of(image))
-    if marker_level not in ("value", "lowest"):
-        raise ParameterError(f'{_WHAT}: marker_level={marker_level!r}: "value" or "lowest"')
-    if not isinstance(watershed_line, (bool, np.bool_)):
-        raise ParameterError(f"{_WHAT}: watershed_line={watershed_line!r}: must be True or False")
-    if compactness != 0:
+    if not isinstance(marker_level, str) or marker_level not in ("value", "lowest"):
+        raise ParameterError(f'{_WHAT}: marker_level={brief(marker_level)}: "value" or "lowest"')
+    watershed_line = truth(watershed_line, "watershed_line", _WHAT)
+    if plain_number(compactness) != 0:
         raise ParameterError(
-            f"{_WHAT}: compactness={compactness!r}: its result depends on the order in which voxels are visited, so it would "
+            f"{_WHAT}: compactness={brief(compactness)}: its result depends on the order in which voxels are visited, so it would "
             "depend on the blocks: leave it out; for rounder objects smooth the image first, filters.gaussian"
         )
     if mask is not None:
@@ -153,8 +153,8 @@ def _checked_connectivity(connectivity: Any, ndim: int) -> int:
 def _checked_markers(image: Any, markers: Any, connectivity: int, mask: Any) -> Any:
     """A marker image or a number of markers."""
     if isinstance(markers, Integral) and not isinstance(markers, bool):
-        if markers < 1:
-            raise ParameterError(f"{_WHAT}: markers={markers!r}: a number of markers is 1 or more")
+        if not 1 <= int(markers) < 2**32:
+            raise ParameterError(f"{_WHAT}: markers={brief(markers)}: a number of markers is 1 or more, and below 2^32")
         return int(markers)
     if markers is None:
         minima = local_minima(image, connectivity)
@@ -166,6 +166,11 @@ def _checked_markers(image: Any, markers: Any, connectivity: int, mask: Any) -> 
             else:
                 minima = minima & (inside != 0)
         return label(minima, connectivity=connectivity)
+    if not hasattr(markers, "dtype") or not hasattr(markers, "ndim"):
+        raise InputError(
+            f"{_WHAT}: markers={brief(markers)} is a {type(markers).__name__}: give an array of labels, a whole "
+            "number of 1 or more, or None for the minima"
+        )
     if getattr(getattr(markers, "dtype", None), "kind", "") == "b":
         raise InputError(f"{_WHAT}: markers are bool: number them first, measure.label(markers)")
     check_image(markers, f"{_WHAT}: markers", "iu")

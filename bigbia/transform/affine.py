@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -12,10 +11,19 @@ import numpy as np
 from bigbia import hyperstack
 from bigbia.errors import InputError, ParameterError
 from bigbia.filters.smooth import linear_dtype
-from bigbia.graph.footprints import check_mode
+from bigbia.graph.footprints import (
+    array_of,
+    brief,
+    check_mode,
+    plain_number,
+    real_number,
+    several,
+    truth,
+    what_it_is,
+)
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, native
-from bigbia.transform.resize import is_length
+from bigbia.transform.resize import check_blocks, is_length
 
 
 def affine(
@@ -82,12 +90,14 @@ def affine(
     by, shift = _map(matrix, offset, len(space), what)
     size = list(image.shape)
     if output_shape is not None:
-        lengths: list[Any] = [output_shape] if np.ndim(output_shape) == 0 else list(output_shape)
+        listed = several(output_shape)
+        lengths: list[Any] = [output_shape] if listed is None else listed
         if len(lengths) != len(space) or not all(is_length(n) for n in lengths):
             raise ParameterError(
-                f"{what}: output_shape={output_shape!r} must be {len(space)} whole numbers, 1 or more, "
+                f"{what}: output_shape={brief(output_shape)} must be {len(space)} whole numbers, 1 or more, "
                 "one for each spatial axis"
             )
+        check_blocks(image, lengths, what, f"output_shape={brief(output_shape)}")
         for axis, n in zip(space, lengths):
             size[axis] = int(n)
     return _moved(image, what, by, shift, size, order, mode, cval)
@@ -148,18 +158,18 @@ def rotate(
         raise InputError(f"{what}: 1 spatial axis, a rotation needs 2: give an image with y and x")
     order = (0 if image.dtype == bool else 1) if order is None else order
     _check_order(order, what)
-    if isinstance(angle, bool) or not isinstance(angle, Real) or not math.isfinite(angle):
-        raise ParameterError(f"{what}: angle={angle!r} must be a number of degrees")
+    degrees = plain_number(angle)
+    if degrees is None or not math.isfinite(degrees):
+        raise ParameterError(f"{what}: angle={brief(angle)} must be a number of degrees")
+    resize = truth(resize, "resize", what)
     rows, columns = (image.shape[a] for a in space[-2:])
     middle = np.array([rows, columns]) / 2 - 0.5
     if center is not None:
-        try:
-            middle = np.asarray(center, float)[::-1]
-        except (TypeError, ValueError):
-            middle = np.empty(0)
+        given = array_of(center)
+        middle = np.empty(0) if given is None or given.ndim != 1 else given.astype(float)[::-1]
         if middle.shape != (2,) or not np.isfinite(middle).all():
-            raise ParameterError(f"{what}: center={center!r} must be two numbers, the column and the row")
-    cos, sin = _cos_sin(float(angle))
+            raise ParameterError(f"{what}: center={brief(center)} must be two numbers, the column and the row")
+    cos, sin = _cos_sin(degrees)
     turn = np.array([[cos, sin], [-sin, cos]])
     shift = middle - turn @ middle
     size = list(image.shape)
@@ -190,9 +200,10 @@ def _moved(
 ) -> Any:
     from bigbia.graph.moved import moved
 
+    number = real_number(cval, "cval", what, finite=False)
     image = native(image)
     kind = image.dtype if order == 0 else linear_dtype(image.dtype)
-    return moved(image, what, by, shift, size, order=int(order), mode=mode, cval=float(cval), kind=kind)
+    return moved(image, what, by, shift, size, order=int(order), mode=mode, cval=number, kind=kind)
 
 
 def _space(image: Any, what: str) -> tuple[int, ...]:
@@ -206,32 +217,42 @@ def _space(image: Any, what: str) -> tuple[int, ...]:
 
 
 def _check_order(order: Any, what: str) -> None:
-    if isinstance(order, bool) or order not in (0, 1):
+    if not isinstance(order, (int, np.integer)) or isinstance(order, bool) or order not in (0, 1):
         raise ParameterError(
-            f"{what}: order={order!r}: only 0 (nearest) and 1 (linear) depend on the voxels around a place alone: give one of them"
+            f"{what}: order={brief(order)}: only 0 (nearest) and 1 (linear) depend on the voxels around a place alone: give one of them"
         )
 
 
 def _map(matrix: Any, offset: Any, d: int, what: str) -> tuple[np.ndarray, np.ndarray]:
     """A d x d matrix and d offsets from what the user gave."""
-    try:
-        by, shift = np.array(matrix, np.float64), np.array(offset, np.float64)
-    except (TypeError, ValueError):
-        raise ParameterError(f"{what}: matrix and offset must be numbers: a matrix of {d} x {d}") from None
+    given, moves = array_of(matrix), array_of(offset)
+    for name, value, array in (("matrix", matrix, given), ("offset", offset, moves)):
+        if array is None:
+            raise ParameterError(f"{what}: {name}={brief(value)} is {what_it_is(value)}: it must be numbers")
+        if not np.isfinite(array).all():
+            raise ParameterError(
+                f"{what}: {name}={brief(value)} is not finite: give a matrix of {d} x {d} numbers, and {d} offsets"
+            )
+    by, shift = np.asarray(given, np.float64), np.asarray(moves, np.float64)
     if by.shape == (d + 1, d + 1) and (by[d] != [0] * d + [1]).any():
-        raise ParameterError(f"{what}: the last row of the matrix is {by[d].tolist()}: it must be 0 ... 0 1")
+        raise ParameterError(
+            f"{what}: matrix={brief(matrix)}: the last row of the matrix is {by[d].tolist()}: it must be 0 ... 0 1"
+        )
     if by.shape in ((d + 1, d + 1), (d, d + 1)):
         by, shift = by[:d, :d].copy(), by[:d, d].copy()
     elif by.shape == (d,):
         by = np.diag(by)
     if by.shape != (d, d):
         raise ParameterError(
-            f"{what}: a matrix of {by.shape} does not fit {d} spatial axes: give {d} x {d}, or {d} x {d + 1} with the offset"
+            f"{what}: matrix={brief(matrix)}: a matrix of {by.shape} does not fit {d} spatial axes: give {d} x {d}, or {d} x {d + 1} with the offset"
         )
     if shift.ndim == 0:
         shift = np.full(d, float(shift))
     if shift.shape != (d,):
-        raise ParameterError(f"{what}: offset={offset!r}: give 1 number or {d}, one for each spatial axis")
-    if not (np.isfinite(by).all() and np.isfinite(shift).all()):
-        raise ParameterError(f"{what}: the matrix or offset is not finite: give numbers")
+        raise ParameterError(f"{what}: offset={brief(offset)}: give 1 number or {d}, one for each spatial axis")
+    if not np.linalg.matrix_rank(by) == d:
+        raise ParameterError(
+            f"{what}: matrix={brief(matrix)}: it is singular, so that all voxels come from a line or plane: give one that "
+            "can be inverted, or transform.project"
+        )
     return by, shift

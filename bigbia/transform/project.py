@@ -7,8 +7,9 @@ from typing import Any, Literal
 import numpy as np
 
 from bigbia import hyperstack
-from bigbia.errors import ParameterError, nearest
+from bigbia.errors import ParameterError
 from bigbia.filters.smooth import linear_dtype
+from bigbia.graph.footprints import brief, one_of
 from bigbia.graph.kinds import Image
 from bigbia.graph.lazy import check_image, native
 
@@ -60,8 +61,7 @@ def project(image: Image, method: Literal["max", "min", "mean", "sum"] = "max", 
 
     what = "transform.project"
     check_image(image, what)
-    if method not in METHODS:
-        raise ParameterError(f"{what}: method={method!r} is not known; {nearest(str(method), METHODS)}")
+    one_of(method, "method", what, METHODS)
     at = _axis(axis, image, what)
     image = native(image)
     if method in ("max", "min"):
@@ -80,9 +80,9 @@ def _axis(axis: Any, image: Any, what: str) -> int:
         if axis in names:
             return names.index(axis)
         known = ", ".join(names)
-        raise ParameterError(f"{what}: axis={axis!r}: the image has {known}: name one of them, or give its number")
+        raise ParameterError(f"{what}: axis={brief(axis)}: the image has {known}: name one of them, or give its number")
     if isinstance(axis, (bool, np.bool_)) or not isinstance(axis, (int, np.integer)):
-        raise ParameterError(f'{what}: axis={axis!r} must be one axis: its name, as "z", or its number')
+        raise ParameterError(f'{what}: axis={brief(axis)} must be one axis: its name, as "z", or its number')
     if not -len(space) <= axis < len(space):
         raise ParameterError(
             f"{what}: axis={axis}: the image has {len(space)} axes of space: give {-len(space)} to {len(space) - 1}, or a name"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -13,12 +12,24 @@ import numpy as np
 from bigbia import hyperstack
 from bigbia.errors import ParameterError
 from bigbia.filters.smooth import gaussian, linear_dtype
-from bigbia.graph.footprints import check_mode
+from bigbia.graph.footprints import (
+    LONGEST,
+    brief,
+    check_mode,
+    check_size,
+    lengths,
+    one_an_axis,
+    plain_number,
+    real_number,
+    several,
+    truth,
+)
 from bigbia.graph.kinds import Image
-from bigbia.graph.lazy import check_image, native
+from bigbia.graph.lazy import check_image, is_lazy, lazy, native
 
 Mode = Literal["constant", "edge", "symmetric", "reflect", "wrap"]
 MODES = {"constant": "constant", "edge": "nearest", "symmetric": "reflect", "reflect": "mirror", "wrap": "wrap"}
+MOST_BLOCKS = 2**31  # tasks that a run counts
 
 
 def downscale_local_mean(image: Image, factors: int | Sequence[int], cval: float = 0.0, clip: bool = True) -> Any:
@@ -65,13 +76,15 @@ def downscale_local_mean(image: Image, factors: int | Sequence[int], cval: float
     check_image(image, what)
     image = native(image)
     steps = [1] * image.ndim
-    for axis, f in zip(hyperstack.spatial_axes(image), _one_an_axis(factors, image, what, "factors")):
-        if isinstance(f, (bool, np.bool_)) or not isinstance(f, (int, np.integer)) or f < 1:
+    for axis, f in zip(hyperstack.spatial_axes(image), one_an_axis(factors, image, what, "factors")):
+        if isinstance(f, (bool, np.bool_)) or not isinstance(f, (int, np.integer)) or not 1 <= f <= LONGEST:
             raise ParameterError(
-                f"{what}: factors={factors!r} must be whole numbers, 1 or more: transform.rescale takes others"
+                f"{what}: factors={brief(factors)} must be whole numbers, 1 or more, at most {LONGEST}: transform.rescale takes others"
             )
         steps[axis] = int(f)
-    make = partial(Means, factors=tuple(steps), cval=float(cval), kind=linear_dtype(image.dtype))
+    truth(clip, "clip", what)
+    cval = real_number(cval, "cval", what, finite=False)
+    make = partial(Means, factors=tuple(steps), cval=cval, kind=linear_dtype(image.dtype))
     return resampled(image, what, make)
 
 
@@ -178,11 +191,16 @@ def rescale(
     check_image(image, what)
     shape = []
     space = hyperstack.spatial_axes(image)
-    for axis, s in zip(space, _one_an_axis(scale, image, what, "scale")):
-        if isinstance(s, bool) or not isinstance(s, Real) or not 0 < float(s) < math.inf:
-            raise ParameterError(f"{what}: scale={scale!r} must be positive numbers: 2 doubles an axis, 0.5 halves it")
-        shape.append(max(1, int(np.round(s * image.shape[axis]))))
+    for axis, s in zip(space, one_an_axis(scale, image, what, "scale")):
+        number = plain_number(s)
+        if number is None or not 0 < number < math.inf:
+            raise ParameterError(
+                f"{what}: scale={brief(scale)} must be positive numbers: 2 doubles an axis, 0.5 halves it"
+            )
+        check_size([number * image.shape[axis]], what, f"scale={brief(scale)}")
+        shape.append(max(1, int(np.round(number * image.shape[axis]))))
     given = {k: v for k, v in locals().items() if k in _GIVEN}
+    check_blocks(image, shape, what, f"scale={brief(scale)}")
     return _resize(what, image, tuple(shape), **given)
 
 
@@ -206,21 +224,25 @@ def _resize(
     check_image(image, what)
     check_mode(mode, what, tuple(MODES))
     shape = _shape(output_shape, image, what)
+    check_blocks(image, [shape[a] for a in hyperstack.spatial_axes(image)], what, f"output_shape={brief(output_shape)}")
     image = native(image)
     order = (0 if image.dtype == bool else 1) if order is None else order
-    if isinstance(order, bool) or order not in (0, 1):
+    if not isinstance(order, (int, np.integer)) or isinstance(order, bool) or order not in (0, 1):
         raise ParameterError(
-            f"{what}: order={order!r}: only 0 (nearest) and 1 (linear) depend on the voxels around a place alone: give one of them"
+            f"{what}: order={brief(order)}: only 0 (nearest) and 1 (linear) depend on the voxels around a place alone: give one of them"
         )
-    if not preserve_range:
+    truth(clip, "clip", what)
+    cval = real_number(cval, "cval", what, finite=False)
+    if not truth(preserve_range, "preserve_range", what):
         raise ParameterError(
-            f"{what}: preserve_range=False would rescale the values; bigbia never does: divide the image yourself"
+            f"{what}: preserve_range={brief(preserve_range)} would rescale the values; bigbia never does: divide the image yourself"
         )
     factors = [n / m for n, m in zip(image.shape, shape)]
     if anti_aliasing is None:
         anti_aliasing = (
             image.dtype != bool and not (image.dtype.kind in "iu" and order == 0) and any(f > 1 for f in factors)
         )
+    anti_aliasing = truth(anti_aliasing, "anti_aliasing", what)
     if anti_aliasing and image.dtype == bool:
         raise ParameterError(
             f"{what}: anti_aliasing=True is not for a mask: leave it out, or give numbers: image.astype('uint8')"
@@ -230,55 +252,57 @@ def _resize(
         if anti_aliasing_sigma is None:
             sigma = [max(0.0, (factors[a] - 1) / 2) for a in space]
         else:
-            name = "anti_aliasing_sigma"
-            lengths = hyperstack.lengths(anti_aliasing_sigma, image, name)
-            sigma = [lengths[a] for a in space]
+            along = lengths(anti_aliasing_sigma, image, what, "anti_aliasing_sigma")
+            sigma = [along[a] for a in space]
         image = gaussian(image, sigma, mode=MODES[mode], cval=cval)  # type: ignore[arg-type]
     if shape == tuple(image.shape) and order == 0:
         return image.copy()
     kind = image.dtype if order == 0 else linear_dtype(image.dtype)
-    return resampled(
-        image, what, partial(Resized, size=shape, order=order, mode=MODES[mode], cval=float(cval), kind=kind)
-    )
+    return resampled(image, what, partial(Resized, size=shape, order=order, mode=MODES[mode], cval=cval, kind=kind))
+
+
+def check_blocks(image: Any, lengths: Sequence[int], what: str, said: str) -> None:
+    """A result can be cut into the image's blocks: each is a task, and all are counted."""
+    check_size(lengths, what, said)
+    if not is_lazy(image):
+        return
+    space = hyperstack.spatial_axes(image)
+    blocks = math.prod(n / max(lazy(image, what).chunks[a]) for a, n in zip(space, lengths))
+    if blocks > MOST_BLOCKS:
+        raise ParameterError(
+            f"{what}: {said}: makes {blocks:.3g} blocks, {MOST_BLOCKS} at most can be planned: give smaller lengths, or open the "
+            "image in larger blocks"
+        )
 
 
 def is_length(n: Any) -> bool:
     """Whether a number of the user's can be the length of an axis."""
-    return isinstance(n, Real) and not isinstance(n, bool) and float(n).is_integer() and float(n) >= 1
-
-
-def _one_an_axis(value: Any, image: Any, what: str, name: str) -> list[Any]:
-    """One value for each spatial axis, from one for all of them or a sequence."""
-    count = len(hyperstack.spatial_axes(image))
-    values = [value] * count if np.ndim(value) == 0 else list(value)
-    if len(values) != count:
-        raise ParameterError(
-            f"{what}: {name}={value!r}: {len(values)} numbers for {count} spatial axes: give 1 or {count}"
-        )
-    return values
+    number = plain_number(n)
+    return number is not None and number.is_integer() and number >= 1
 
 
 def _shape(given: Any, image: Any, what: str) -> tuple[int, ...]:
     """The shape of the result: the user's lengths along the spatial axes, the image's own along t and c."""
     space = hyperstack.spatial_axes(image)
-    lengths = [given] if np.ndim(given) == 0 else list(given)
-    for n in lengths:
-        if not is_length(n):
-            raise ParameterError(f"{what}: output_shape={given!r} must be whole numbers of voxels, 1 or more")
-    if len(lengths) == image.ndim:
-        other = [i for i in range(image.ndim) if i not in space and lengths[i] != image.shape[i]]
+    listed = several(given)
+    along = [given] if listed is None else listed
+    if not all(is_length(n) for n in along):
+        raise ParameterError(f"{what}: output_shape={brief(given)} must be whole numbers of voxels, 1 or more")
+    check_size(along, what, f"output_shape={brief(given)}")
+    if len(along) == image.ndim:
+        other = [i for i in range(image.ndim) if i not in space and along[i] != image.shape[i]]
         if other:
             names = hyperstack.axis_names(image)
             raise ParameterError(
-                f"{what}: output_shape={given!r} changes {names[other[0]]}, which is not space and "
+                f"{what}: output_shape={brief(given)} changes {names[other[0]]}, which is not space and "
                 f"{image.shape[other[0]]} long: give the spatial axes alone"
             )
-        return tuple(map(int, lengths))
-    if len(lengths) != len(space):
+        return tuple(map(int, along))
+    if len(along) != len(space):
         raise ParameterError(
-            f"{what}: output_shape={given!r}: {len(lengths)} lengths for {len(space)} spatial axes: give {len(space)}"
+            f"{what}: output_shape={brief(given)}: {len(along)} lengths for {len(space)} spatial axes: give {len(space)}"
         )
     shape = list(image.shape)
-    for axis, n in zip(space, lengths):
+    for axis, n in zip(space, along):
         shape[axis] = int(n)
     return tuple(shape)
