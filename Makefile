@@ -4,7 +4,7 @@
 #   make test        the tests, without the slow ones
 #   make test-all    all of them
 #   make faults      the fault tests
-#   make bench       the benchmarks, two hours (make bench BENCH=main_job ARGS="--size 256" for one)
+#   make bench       the benchmarks, four hours (make bench BENCH=main_job ARGS="--size 256" for one)
 #   make lint        ruff and mypy
 #   make clean       remove .venv
 #
@@ -14,7 +14,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-BENCH ?= main_job graphs scaling labels label_scale watershed operators stream
+BENCH ?= main_job graphs scaling labels label_scale watershed operators stream contract memory blocks faults
 
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
