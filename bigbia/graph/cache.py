@@ -84,10 +84,11 @@ CACHE = ChunkCache()
 
 
 # ---- what the allocator keeps ----------------------------------------------------------------------------------------
-FULL = (
-    0.7  # of the memory setting: from then on what is free is given back; the rest is for the tasks that are under way
-)
+FULL = 0.7  # of the memory setting: from then on what is free is given back; the rest is for tasks that are under way
+TIGHT = 0.8  # of the memory setting: from then on large arrays go back to the system at once
+LARGE = 1 << 20  # bytes of a large array
 OFTEN = 0.1  # seconds from one time to the next
+_M_MMAP_THRESHOLD = -3
 _last = 0.0
 
 
@@ -95,15 +96,19 @@ def relieve() -> None:
     """Called after a block task: have free memory given back to the system where the process nears its setting.
 
     The allocator keeps what threads have freed, up to some dozens of MiB each, for what they ask for next. To give
-    everything back at once, always, costs a filter half its time.
+    everything back at once, always, costs a filter half its time: it is done from the moment that memory is tight.
     """
     global _last
     now = time.monotonic()
-    if now - _last > OFTEN and resident() > FULL * config.memory():
-        _last = now
-        trim = _trim()
-        if trim is not None:
-            trim(0)
+    if now - _last <= OFTEN:
+        return
+    _last = now
+    share = resident() / config.memory()
+    allocator = _allocator()
+    if share > FULL and allocator is not None:
+        if share > TIGHT:
+            allocator.mallopt(_M_MMAP_THRESHOLD, LARGE)
+        allocator.malloc_trim(0)
 
 
 def resident() -> int:
@@ -116,10 +121,11 @@ def resident() -> int:
 
 
 @functools.cache
-def _trim() -> Any:
-    """The GNU C library's `malloc_trim`; None under another one."""
+def _allocator() -> Any:
+    """The GNU C library; None where there is another one."""
     try:
-        return ctypes.CDLL(None).malloc_trim
+        library = ctypes.CDLL(None)
+        return library if library.malloc_trim and library.mallopt else None
     except (OSError, AttributeError, TypeError):
         return None
 

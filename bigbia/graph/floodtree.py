@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from bigbia.errors import StorageError
+from bigbia.graph import cache
 from bigbia.graph.boxes import Index, meeting_level
 from bigbia.graph.rounds import Rounds, borders, facing, together
 from bigbia.graph.stages import block_name
@@ -66,6 +67,7 @@ class FloodTree:
         except StorageError:
             if not self.stage.complete:  # else another driver was faster, and has removed what only these tasks need
                 raise
+        cache.relieve()
 
     # ---- the tree of boxes
     def _boxes(self, level: int) -> Iterator[Index]:

@@ -33,7 +33,7 @@ def running(
     RunError if another process leads it, or if what was stopped there is another run.
     """
     check_target(final, overwrite)
-    root = partial_of(final)
+    root = partial_of(final).absolute()  # workers may be at home in other folders
     parts = dict(parts)
     known = _stopped(root, parts, restart, resumable)
     with led(root):
