@@ -242,17 +242,27 @@ def test_an_address_is_not_asked_for_its_free_space(monkeypatch):
 
 
 # ---- what the allocator keeps ----------------------------------------------------------------------------------------
-@linux
-def test_memory_is_given_back_where_it_is_scarce():
-    if cache._allocator() is None:
-        pytest.skip("not the GNU C library")
-    with dask.config.set({"bigbia.memory": "256 MiB"}):
-        cache._last = 0.0
-        if cache.resident() > cache.FULL * (256 << 20):
-            before = cache._last
-            cache.relieve()
-            assert cache._last > before
-    with dask.config.set({"bigbia.memory": "1 TiB"}):
-        before = cache._last
+@pytest.mark.parametrize(("share", "calls"), [(0.5, []), (0.75, ["trim"]), (0.9, ["large", "trim"])])
+def test_memory_is_given_back_where_it_is_scarce(monkeypatch, share, calls):
+    made = []
+
+    class Allocator:
+        mallopt = staticmethod(lambda what, size: made.append("large"))
+        malloc_trim = staticmethod(lambda keep: made.append("trim"))
+
+    monkeypatch.setattr(cache, "_allocator", Allocator)
+    monkeypatch.setattr(cache, "resident", lambda: int(share * (1 << 30)))
+    monkeypatch.setattr(cache, "_last", -1.0)
+    with dask.config.set({"bigbia.memory": "1 GiB"}):
         cache.relieve()
-        assert cache._last == before
+        assert made == calls
+        cache.relieve()  # not again at once
+        assert made == calls
+
+
+@linux
+def test_what_is_resident_is_known():
+    before = cache.resident()
+    held = np.ones(1 << 26, "u1")
+    assert cache.resident() - before > 1 << 25
+    del held
