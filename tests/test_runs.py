@@ -508,3 +508,52 @@ def test_an_output_as_a_crate(image, tmp_path):
     graph = json.loads((out / "ro-crate-metadata.json").read_text())["@graph"]
     assert any(one.get("@type") == "CreateAction" for one in graph)
     assert bigbia.verify(out).ok
+
+
+def test_what_was_replaced_while_the_process_was_killed_is_no_run(image, tmp_path, monkeypatch):
+    """Killed between the swap of the names and the removal: the old output lies where a run would."""
+    from bigbia.run import partial
+
+    out = run(image, tmp_path / "out.zarr")
+    old = root(out)
+    monkeypatch.setattr(partial.os, "rename", lambda *paths: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run(image, out, settings=["smooth.sigma=2"], overwrite=True)
+    monkeypatch.undo()
+    if root(out) == old:
+        pytest.skip("this system has no swap of names")
+    assert root(tmp_path / "out.zarr.partial") == old
+    run(image, out, settings=["smooth.sigma=3"], overwrite=True)
+    assert bigbia.verify(out).ok
+    assert not (tmp_path / "out.zarr.partial").exists()
+
+
+def test_rounds_that_may_be_older_than_they_say_are_done_again(image, tmp_path, monkeypatch):
+    pipeline = PIPELINE.replace(
+        "{op: measure.label, label_image: mask}", "{op: segmentation.watershed, image: smooth, mask: mask}"
+    )
+    whole = run(image, tmp_path / "whole.zarr", pipeline)
+    monkeypatch.setitem(dask.config.config["bigbia"], "scratch", str(tmp_path / "scratch"))
+    begun = []
+    begin = contract.Run.begin
+
+    def stop(self, stage, step):
+        begun.append((stage.kind, step))
+        if stage.kind == "watershed" and step == "done":
+            raise KeyboardInterrupt
+        return begin(self, stage, step)
+
+    monkeypatch.setattr(contract.Run, "begin", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(image, tmp_path / "out.zarr", pipeline)
+    monkeypatch.setattr(contract.Run, "begin", begin)
+    record = tmp_path / "out.zarr.partial" / FOLDER / "run.json"
+    text = json.loads(record.read_text())
+    text["sessions"][-1]["boot"] = "an earlier one"
+    record.write_text(json.dumps(text))
+    forgotten = []
+    forget = contract.Run.forget
+    monkeypatch.setattr(contract.Run, "forget", lambda self, stage: (forgotten.append(stage.kind), forget(self, stage)))
+    run(image, tmp_path / "out.zarr", pipeline)
+    assert forgotten[0] == "watershed"
+    assert root(tmp_path / "out.zarr") == root(whole)

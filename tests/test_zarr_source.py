@@ -343,3 +343,17 @@ def test_a_shard_that_is_not_whole_chunks(tmp_path):
     (tmp_path / "x.zarr/zarr.json").write_text(json.dumps(meta))
     with pytest.raises(InputError, match=r"shards \(9, 14, 16\) are not whole chunks of \(4, 7, 8\)"):
         opened(tmp_path / "x.zarr")
+
+
+def test_a_blosc_frame_that_was_cut_off_is_refused():
+    from numcodecs import Blosc
+
+    from bigbia.io.chunks import Decoder
+
+    voxels = np.random.default_rng(0).integers(0, 60000, (16, 16, 16)).astype("u2")
+    data = Blosc("zstd", 1).encode(voxels)
+    decoder = Decoder(voxels.shape, voxels.dtype, ("blosc",))
+    assert (decoder.decode(data) == voxels).all()
+    for length in (17, len(data) // 2, len(data) - 1):
+        with pytest.raises(ValueError, match=f"holds {length} bytes of {len(data)}: is cut off"):
+            decoder.decode(data[:length])

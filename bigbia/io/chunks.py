@@ -185,6 +185,10 @@ def content_size(name: str, data: Any) -> int | None:
     if name == "lz4":
         return int.from_bytes(head[:4], "little")
     if name == "blosc":
+        # Its decoder reads on behind the end of a frame that was cut off, and gives what it finds there for voxels.
+        stored = int.from_bytes(head[12:16], "little")
+        if stored != len(data):
+            raise ValueError(f"holds {len(data)} bytes of {stored}: is cut off")
         return int.from_bytes(head[4:8], "little")
     # RFC 8878 §3.1.1: magic, descriptor, [window], [dictionary], [content size]
     if head[:4] != b"\x28\xb5\x2f\xfd":

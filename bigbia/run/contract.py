@@ -72,6 +72,7 @@ class Run:
     failures: list[Failure] = field(default_factory=list)
     missing: list[dict] = field(default_factory=list)
     prediction: dict[str, Any] | None = None  # what admission foretold
+    restarted: bool = False  # the computer has started anew since the last session
     carried: list[str] = field(default_factory=list)  # ledgers of what was taken over from an earlier output
 
     def __post_init__(self) -> None:
@@ -119,6 +120,9 @@ class Run:
             return
         if any(s.token in self._suspect for s in stages_of(stage.inputs)):
             self.forget(stage)
+            return
+        if stage.replaces and self.restarted and not self._listing(stage).exists():
+            self.forget(stage)  # of records that replace each other the older ones may be back
             return
         listing = self._listing(stage)
         if listing.exists():

@@ -25,6 +25,7 @@ from bigbia.io.durable import storage_errors, sync_folder, sync_tree
 from bigbia.run.ledger import FOLDER
 
 BEAT = 5.0  # seconds between two signs of life
+REPLACED = f"{FOLDER}/replaced"  # marks an output that is being replaced
 DEAD = 60.0  # seconds without one, after which a holder on another computer counts as gone
 
 
@@ -138,12 +139,20 @@ def _publish(root: Path, final: Path, overwrite: bool) -> None:
     sync_folder(final.parent)
 
 
+def is_replaced(root: Path) -> bool:
+    """Whether a `.partial` folder is an output that was replaced, left by a process killed while it swapped the names."""
+    return (root / REPLACED).exists()
+
+
 def _exchanged(root: Path, final: Path) -> bool:
     """Swap the two names in one step and remove the old folder; False where the system cannot."""
     try:
         swap = ctypes.CDLL(None, use_errno=True).renameat2
     except (AttributeError, OSError):
         return False
+    with suppress(OSError):  # an output of other software may be read-only within
+        (final / FOLDER).mkdir(exist_ok=True)
+        (final / REPLACED).touch()
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     if swap(here, os.fsencode(root), here, os.fsencode(final), exchange):
         return False

@@ -20,7 +20,7 @@ from bigbia.run.contract import FORMAT, Run
 from bigbia.run.failures import GO_ON
 from bigbia.run.fingerprint import differences, fingerprint, told
 from bigbia.run.ledger import FOLDER, ledger_folder, read_json, write_json
-from bigbia.run.partial import check_target, holder_of, led, partial_of
+from bigbia.run.partial import check_target, holder_of, is_replaced, led, partial_of
 from bigbia.run.tasks import FULL
 
 
@@ -42,6 +42,7 @@ def running(
         _sweep(root)
         run = Run(root, final, parts, allow_missing, known or _new(parts, resumable))
         run.record["sessions"].append(_session())
+        run.restarted = _restarted(run.record["sessions"])
         write_json(root / FOLDER / "run.json", run.record)
         try:
             with storage_errors(root):
@@ -73,15 +74,30 @@ def _session() -> dict[str, Any]:
         "began": time.time(),
         "host": socket.gethostname(),
         "pid": os.getpid(),
+        "boot": _boot(),
         "threads": config.threads(),
         "memory": config.memory(),
         "integrity": config.integrity(),
     }
 
 
+def _boot() -> str:
+    """Which start of this computer this is; nothing where the system does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _restarted(sessions: list[dict[str, Any]]) -> bool:
+    """Whether the computer has started anew since the last session, so that what was not on the disk may be gone."""
+    before, now = sessions[-2:] if len(sessions) > 1 else ({}, {})
+    return before.get("host") == now.get("host") and before.get("boot") != now.get("boot")
+
+
 def _stopped(root: Path, parts: Mapping[str, Any], restart: bool, resumable: bool) -> dict[str, Any] | None:
     """The record of the run that was stopped at a place, if it is to be gone on with; None for a new one."""
-    if holder_of(root) is not None:
+    if holder_of(root) is not None or is_replaced(root):
         return None  # `led` says who it is
     try:
         known = read_json(root / FOLDER / "run.json")
