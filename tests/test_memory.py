@@ -50,7 +50,7 @@ def wrong(found: dict[str, dict[str, list[int]]]) -> list[str]:
     out = []
     for dtype, steps in found.items():
         for name, (foretold, took, _) in steps.items():
-            if took > 1.1 * foretold + 2 * MIB:
+            if took > 1.1 * foretold + NOISE:
                 out.append(f"{dtype} {name}: {took / MIB:.1f} MiB, {foretold / MIB:.1f} foretold")
         foretold, took = (max(step[k] for step in steps.values()) for k in (0, 1))
         if foretold > 3 * took + 4 * MIB:
@@ -58,13 +58,16 @@ def wrong(found: dict[str, dict[str, list[int]]]) -> list[str]:
     return out
 
 
+NOISE = 3 * MIB  # what a process grows by in any case: first uses, the allocator's own pieces
+
+
 # ---- calibration -----------------------------------------------------------------------------------------------------
 @linux
 def test_tasks_take_what_was_foretold():
-    lines = fresh(80, *FEW)
+    lines = fresh(96, *FEW)
     assert tuple(line["case"] for line in lines) == FEW
     assert {line["case"]: wrong(line["found"]) for line in lines if wrong(line["found"])} == {}
-    assert all(max(step[1] for steps in line["found"].values() for step in steps.values()) > 2 * MIB for line in lines)
+    assert all(max(step[1] for steps in line["found"].values() for step in steps.values()) > NOISE for line in lines)
 
 
 @linux

@@ -324,7 +324,7 @@ def test_only_the_state_is_left():
     lazy = bigbia.morphology.reconstruction(da.from_array(array - 9, chunks=12), da.from_array(array, chunks=12))
     lazy.compute()
     (stage,) = relaxations(lazy)
-    assert {p.name for p in stage.folder.path.iterdir()} == {"state", "driver", "round", "rounds", "done"}
+    assert {p.name for p in stage.folder.path.iterdir()} == {"state", "driver.lock", "round", "rounds", "done"}
     rounds = stage.rounds
     for index in stage.grid.indices():  # as a task does that the scheduler thought lost
         stage.start(index, None)
