@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -77,6 +78,8 @@ class Run:
 
     def __post_init__(self) -> None:
         self.full = config.integrity() == "full"
+        self._begun_lock = threading.Lock()
+        self._begun_file: Any = None  # of the step under way
         self._lines: dict[tuple[str, str], Lines] = {}
         self._done: dict[tuple[str, str], np.ndarray] = {}  # of the step under way: its tasks that were done before
         self._suspect: set[str] = set()  # stages that were found damaged: what was made of them is made again
@@ -194,8 +197,10 @@ class Run:
         """Note that a block is worked on in this process. Asked by its threads."""
         if stage.folder.path.parent != self.home:
             return
-        with open(self._begun(stage, step), "ab", buffering=0) as file:
-            file.write(f"{list(index)}\n".encode())
+        with self._begun_lock:
+            if self._begun_file is None:
+                self._begun_file = open(self._begun(stage, step), "ab", buffering=0)  # noqa: SIM115  until `end`
+            self._begun_file.write(f"{list(index)}\n".encode())
 
     def _begun(self, stage: Stage, step: str) -> Path:
         return ledger_folder(self.root) / f"{stage_name(stage.kind, stage.token)}.{step}.begun"
@@ -239,6 +244,9 @@ class Run:
 
     def end(self, stage: Stage, step: str, failures: Sequence[Failure] = ()) -> None:
         self._done.pop((stage.token, step), None)
+        if self._begun_file is not None:
+            self._begun_file.close()
+            self._begun_file = None
         self.worked[-1].seconds = time.time() - self.worked[-1].began
         self.failures += failures
         if (lines := self._lines.get((stage.token, step))) is not None:
