@@ -30,7 +30,7 @@ from bigbia.io.places import Place
 from bigbia.io.zarr_source import Layout, find_node
 
 CHUNK = {1: 1 << 18, 2: 512, 3: 128}  # voxels an axis of space, by how many there are
-LEVEL_BLOCK = 1 << 22  # voxels read at once to make a coarser level
+LEVEL_BLOCK, LEVEL_BYTES = 1 << 22, 1 << 24  # voxels read at once to make a coarser level, and their bytes
 
 
 @dataclass
@@ -310,10 +310,11 @@ class Level(Stage):
         self.step_factors = tuple(f // g for f, g in zip(output.factors[level], output.factors[level - 1]))
         unit = tuple(u * f for u, f in zip(write_unit(self.target), self.step_factors))
         shape = self.source.shape
+        most = min(LEVEL_BLOCK, LEVEL_BYTES // output.dtype.itemsize)
         spatial = output.image.space
         block = [unit[a] if a in spatial else 1 for a in range(len(unit))]
         for axis in spatial:
-            while math.prod(block) * 2 <= LEVEL_BLOCK and block[axis] < shape[axis]:
+            while math.prod(block) * 2 <= most and block[axis] < shape[axis]:
                 block[axis] *= 2
         super().__init__(f"level-{tokenize(output.identity, level)}", [], Grid.regular(shape, block))
 
