@@ -135,6 +135,13 @@ def chosen(count, total, always=()):
     return sorted({*map(int, spread), *(n for n in always if 0 < n <= total)})
 
 
+def check_reached(found, number):
+    """Two runs differ by some operations (a folder is made by whoever comes first): the last ones may not be reached."""
+    if found["signal"] != signal.SIGKILL:
+        assert (found["error"], found["code"]) == (None, 0), (number, found)
+        assert found["operations"] < number, found
+
+
 @pytest.mark.parametrize(("job", "count"), [("label", 1), *(pytest.param(j, 60, marks=LONG) for j in faults.JOBS)])
 def test_killed_at_an_operation_on_a_file(server, source, tmp_path, job, count):
     """In the middle of a write, before a rename, while the run is put together and published."""
@@ -144,7 +151,7 @@ def test_killed_at_an_operation_on_a_file(server, source, tmp_path, job, count):
         here = tmp_path / str(number)
         here.mkdir()
         found = server.run(**request, output=here / "out.zarr", disk={"root": str(here), "kill": number})
-        assert found["signal"] == signal.SIGKILL, (number, found)
+        check_reached(found, number)
         if not (here / "out.zarr").exists():
             found = server.run(**request, output=here / "out.zarr")
             assert (found["error"], found["code"]) == (None, 0), (number, found)
@@ -180,7 +187,7 @@ def test_the_power_goes(server, source, tmp_path, job, keep, count):
         here.mkdir()
         disk = {"root": str(here), "power": number, "keep": keep, "seed": number}
         found = server.run(**request, output=here / "out.zarr", disk=disk)
-        assert found["signal"] == signal.SIGKILL, (number, found)
+        check_reached(found, number)
         if (here / "out.zarr").exists():
             assert faults.differences(here / "out.zarr", reference) == [], (
                 f"operation {number}: published and not whole"
