@@ -147,6 +147,13 @@ def keep() -> str:
     return value
 
 
+def check() -> None:
+    """Refuse settings that a run could not work with, before it begins."""
+    for ask in (memory, threads, cache_share, integrity, keep):
+        ask()
+    truth("insecure")
+
+
 def settings() -> dict[str, Any]:
     """All settings as they are, for another process."""
     return {f"bigbia.{key}": get(key) for key in DEFAULTS}

@@ -13,8 +13,8 @@ from io import StringIO
 from types import SimpleNamespace
 
 import dask
-import matplotlib.image
 import dask.array as da
+import matplotlib.image
 import numpy as np
 import pandas
 import pytest

@@ -151,7 +151,14 @@ def test_cut_off_in_the_middle_of_a_step(monkeypatch, step, written):
     execute([stage], scheduler="threads")
     assert stage.rounds == rounds
     np.testing.assert_array_equal(lazy, bigbia.morphology.reconstruction(seed, mask))
-    assert {p.name for p in stage.folder.path.iterdir()} == {"state", "driver.lock", "round", "rounds", "switched", "done"}
+    assert {p.name for p in stage.folder.path.iterdir()} == {
+        "state",
+        "driver.lock",
+        "round",
+        "rounds",
+        "switched",
+        "done",
+    }
 
 
 def test_a_stop_mark_ends_the_passes(monkeypatch):

@@ -36,10 +36,10 @@ def noting() -> Iterator[list[Written]]:
         _here.files = before
 
 
-def note(name: str, nbytes: int, digest: str) -> None:
+def note(file: Written) -> None:
     files = getattr(_here, "files", None)
     if files is not None:
-        files.append(Written(name, nbytes, digest))
+        files.append(file)
 
 
 def digest(name: str, parts: Iterable[Any]) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from itertools import product
 from typing import Any
 
@@ -225,6 +225,11 @@ def together(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
     except (ImportError, ValueError):
         with _lock:
             pool = _pool(config.threads())
-        return list(pool.map(function, items))
+        futures = [pool.submit(function, item) for item in items]
+        left = wait(futures, return_when=FIRST_EXCEPTION).not_done
+        for future in left:
+            future.cancel()
+        wait(left)  # what is running finishes, so that nothing is written after the error
+        return [future.result() for future in futures if not future.cancelled()]
     with worker_client() as client:
         return client.gather(client.map(function, items, pure=False, retries=3))

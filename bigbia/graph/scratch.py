@@ -123,7 +123,7 @@ class Folder:
             raised.errno = error.errno
             raise raised from error
         if self.sums:
-            journal.note(f"{PREFIX}{self.path.name}/{name}", start + at, mark)
+            journal.note(journal.Written(f"{PREFIX}{self.path.name}/{name}", start + at, mark))
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:

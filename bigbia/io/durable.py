@@ -13,24 +13,25 @@ from typing import Any
 
 from bigbia.errors import StorageError
 from bigbia.graph import journal
+from bigbia.graph.journal import Written
 
 TEMPORARY = ".tmp"  # ends the name of a file that is being written
 PIECE = 4 << 20
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # file systems that cannot
 
 
-def put(root: Path, name: str, data: bytes, *, read_back: bool = False) -> str:
-    """Write `root/name`, note it for the ledger and return its hash.
+def put(root: Path, name: str, data: bytes, *, read_back: bool = False) -> Written:
+    """Write `root/name`, and note it for the ledger.
 
     With `read_back` the file is read again and compared, which finds a disk that does not keep what it is given.
     """
     path = root / name
     with storage_errors(path):
         replace(path, data)
-        found = journal.digest(name, [data])
-        if read_back and file_digest(root, name) != found:
+        found = Written(name, len(data), journal.digest(name, [data]))
+        if read_back and file_digest(root, name) != found.digest:
             raise StorageError(f"{path}: what is read back differs from what was written: check the disk")
-    journal.note(name, len(data), found)
+    journal.note(found)
     return found
 
 
@@ -91,7 +92,12 @@ def file_digest(root: Path, name: str) -> str:
     return journal.digest(name, _pieces(root / name))
 
 
-def intact(root: Path, written: journal.Written) -> bool:
+def written(root: Path, name: str) -> Written:
+    """A file as it is on the disk now."""
+    return Written(name, os.stat(root / name).st_size, file_digest(root, name))
+
+
+def intact(root: Path, written: Written) -> bool:
     """Whether a file is what the ledger says it is: there, of that size, with that hash."""
     try:
         if os.stat(root / written.name).st_size != written.nbytes:

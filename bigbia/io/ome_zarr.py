@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -288,8 +287,9 @@ def write_block(array: Any, box: Box, data: np.ndarray, *, root: Path | None = N
         )
     folder = Path(array.store.root) / array.path
     root = folder if root is None else root
-    encoder, layout = Encoder(_metadata(array)), layout_of(array, folder)
-    for index in product(*(range(a // u, -(-b // u)) for (a, b), u in zip(box, unit))):
+    meta = _metadata(array)
+    encoder, layout = Encoder(meta), _layout(meta, folder)
+    for index in layout.touched(box):
         part = layout.box(index)
         name = str((folder / layout.key(index)).relative_to(root))
         try:
@@ -302,7 +302,11 @@ def write_block(array: Any, box: Box, data: np.ndarray, *, root: Path | None = N
 
 def layout_of(array: Any, folder: Path) -> Layout:
     """How an array is cut into files."""
-    return Layout.of(ZarrNode(Place(folder), "array", _metadata(array), {}, b""))
+    return _layout(_metadata(array), folder)
+
+
+def _layout(meta: dict[str, Any], folder: Path) -> Layout:
+    return Layout.of(ZarrNode(Place(folder), "array", meta, {}, b""))
 
 
 def _metadata(array: Any) -> dict[str, Any]:

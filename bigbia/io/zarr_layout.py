@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,10 @@ class Layout:
     def box(self, index: tuple[int, ...]) -> Box:
         """The voxels of the image that one file holds."""
         return tuple((i * u, min((i + 1) * u, n)) for i, u, n in zip(index, self.unit, self.shape))
+
+    def touched(self, box: Box) -> Iterator[tuple[int, ...]]:
+        """Which files hold voxels of a box."""
+        return product(*(range(a // u, -(-b // u)) for (a, b), u in zip(box, self.unit)))
 
     @classmethod
     def of(cls, node: ZarrNode) -> Layout:

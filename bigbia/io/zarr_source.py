@@ -96,11 +96,10 @@ class ZarrSource:
         Raises InputError for a damaged chunk, and for an absent one if so asked; StorageError for what the disk says.
         """
         box = tuple((int(a), int(b)) for a, b in box)
-        ranges = [range(a // u, -(-b // u)) for (a, b), u in zip(box, self.layout.unit)]
         if self._decoder is None:
-            return self._read_zarr(box, ranges)
+            return self._read_zarr(box)
         out: np.ndarray | None = None
-        for index in product(*ranges):
+        for index in self.layout.touched(box):
             region = self.layout.box(index)
             part = tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(box, region))
             try:
@@ -163,9 +162,9 @@ class ZarrSource:
             out[slices(piece, tuple(within))] = chunk[slices(piece, origin)]
         return out
 
-    def _read_zarr(self, box: Box, ranges: list[range]) -> np.ndarray:
+    def _read_zarr(self, box: Box) -> np.ndarray:
         if self.on_missing == "error":
-            for index in product(*ranges):
+            for index in self.layout.touched(box):
                 if not self.place.has(self.layout.key(index)):
                     self._missing(index)
         try:
@@ -174,7 +173,7 @@ class ZarrSource:
             raise
         except Exception as error:
             # zarr does not say which chunk it was: look for it.
-            for index in product(*ranges):
+            for index in self.layout.touched(box):
                 try:
                     self._array[slices(self.layout.box(index))]
                 except Exception as one:

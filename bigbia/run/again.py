@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ from typing import Any
 from bigbia.errors import RunError
 from bigbia.run.inputs import open_input
 from bigbia.run.job import RERUN, Job, job_of
-from bigbia.run.ledger import FOLDER, read_json
+from bigbia.run.ledger import FOLDER, read_json, results_of
 from bigbia.run.pipeline import Pipeline
 from bigbia.run.save import run_job
-from bigbia.run.verify import Verification, ledger_entries, manifest_of, verify
+from bigbia.run.verify import Verification, manifest_of, verify
 
 
 def repair(path: str | Path, *, scheduler: str | None = None, progress: Any = None) -> Verification:
@@ -103,17 +102,16 @@ def rerun(path: str | Path, *, keep: bool = False, scheduler: str | None = None,
     other = path.with_name(path.name + RERUN)
     run_job(job, other, overwrite=True, restart=True, expected=parts)
     second = manifest_of(other)
-    differing = () if first["root"] == second["root"] else tuple(sorted(_files(path, first) ^ _files(other, second)))
+    differing = (
+        ()
+        if first["root"] == second["root"]
+        else tuple(sorted({*results_of(path, first)} ^ {*results_of(other, second)}))
+    )
     if not keep:
         shutil.rmtree(other)
     return Comparison(
         path, first["root"], second["root"], first["files"], tuple(dict.fromkeys(n for n, *_ in differing))
     )
-
-
-def _files(path: Path, manifest: Mapping[str, Any]) -> set[tuple]:
-    files = {tuple(file) for entry in ledger_entries(path, manifest["ledger"]) for file in entry.files}
-    return files | {tuple(one) for one in manifest["others"]}
 
 
 def _job(path: Path, scheduler: str | None, progress: Any) -> tuple[Job, dict[str, Any]]:

@@ -32,7 +32,7 @@ from bigbia.graph import scratch
 from bigbia.graph.boxes import Index, volume, whole
 from bigbia.graph.journal import Written
 from bigbia.graph.stages import Stage, stages_of
-from bigbia.io.durable import file_digest, intact, put, replace, storage_errors
+from bigbia.io.durable import intact, put, replace, storage_errors, written
 from bigbia.run.ledger import FOLDER, Entry, Lines, checked, ledger_folder, stage_name, write_json
 from bigbia.run.tasks import Failure, worker
 
@@ -92,6 +92,10 @@ class Run:
             return self.root / FOLDER / "scratch"
         return config.scratch_folder() / f"run-{self.record['id']}"
 
+    def owns(self, stage: Stage) -> bool:
+        """Whether a stage leaves what it finds here; what this process had found before stays where it is."""
+        return stage.folder.path.parent == self.home
+
     # ---- what the executor asks
     def settle(self, stage: Stage) -> Stage:
         """Let a stage that belongs to this run alone leave what it finds in the run's folder."""
@@ -119,15 +123,15 @@ class Run:
 
     def _look(self, stage: Stage) -> None:
         """What is damaged is forgotten."""
-        if stage.folder.path.parent != self.home:
+        if not self.owns(stage):
             return
         if any(s.token in self._suspect for s in stages_of(stage.inputs)):
             self.forget(stage)
             return
-        if stage.replaces and self.restarted and not self._listing(stage).exists():
+        if stage.replaces and self.restarted and not self.listing(stage).exists():
             self.forget(stage)  # of records that replace each other the older ones may be back
             return
-        listing = self._listing(stage)
+        listing = self.listing(stage)
         if listing.exists():
             names = listing.read_text(errors="replace").splitlines()
         elif stage.complete or stage.replaces:
@@ -175,7 +179,7 @@ class Run:
                 stage.kind, stage.token, step, stage.title(step) if by_block else step, stage.grid.numblocks, block, voxels, by_block, time.time()
             )
         )  # fmt: skip
-        if stage.folder.path.parent != self.home:
+        if not self.owns(stage):
             return None
         if self._of_damaged(stage):
             self.forget(stage)
@@ -195,7 +199,7 @@ class Run:
 
     def begun(self, stage: Stage, step: str, index: Index) -> None:
         """Note that a block is worked on in this process. Asked by its threads."""
-        if stage.folder.path.parent != self.home:
+        if not self.owns(stage):
             return
         with self._begun_lock:
             if self._begun_file is None:
@@ -232,7 +236,7 @@ class Run:
         now.done, now.retries, now.peak = now.done + 1, now.retries + entry.attempts - 1, max(now.peak, entry.peak)
         if entry.missing:
             self.missing.append({"stage": stage.kind, "block": list(entry.block), "error": entry.missing})
-        if stage.folder.path.parent == self.home:
+        if self.owns(stage):
             self.lines(stage, step).add(entry)
 
     def replaced(self, stage: Stage, step: str, failure: Failure) -> Entry | None:
@@ -254,13 +258,14 @@ class Run:
 
     def finished(self, stage: Stage) -> None:
         """Note what a stage that is done has left, by which it is recognised."""
-        if stage.folder.path.parent == self.home and stage.complete:
+        if self.owns(stage) and stage.complete:
             text = "".join(f"{name}\n" for name in sorted(stage.folder.records()))
-            with storage_errors(self._listing(stage)):
-                replace(self._listing(stage), text.encode())
+            with storage_errors(self.listing(stage)):
+                replace(self.listing(stage), text.encode())
 
     # ---- files
-    def _listing(self, stage: Stage) -> Path:
+    def listing(self, stage: Stage) -> Path:
+        """The file that names what a finished stage left."""
         return ledger_folder(self.root) / f"{stage_name(stage.kind, stage.token)}.records"
 
     def lines(self, stage: Stage, step: str) -> Lines:
@@ -292,8 +297,7 @@ class Run:
         """Note that this session did what there was to do."""
         self.record["sessions"][-1]["ended"] = time.time()
         write_json(self.root / FOLDER / "run.json", self.record)
-        name = f"{FOLDER}/run.json"
-        return Written(name, (self.root / name).stat().st_size, file_digest(self.root, name))
+        return written(self.root, f"{FOLDER}/run.json")
 
     # ---- metadata
     def hold(self, documents: Path) -> None:
@@ -309,10 +313,5 @@ class Run:
         """Put the metadata of groups in its place."""
         held, found = self.root / FOLDER / "held", []
         for path in sorted(p for p in held.rglob("*") if p.is_file()):
-            found.append(put_in(self.root, str(path.relative_to(held)), path.read_bytes()))
+            found.append(put(self.root, str(path.relative_to(held)), path.read_bytes()))
         return found
-
-
-def put_in(root: Path, name: str, data: bytes) -> Written:
-    """A small file of the output."""
-    return Written(name, len(data), put(root, name, data))

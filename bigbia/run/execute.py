@@ -183,13 +183,12 @@ class Threads:
 
         pending: set[Future] = set()
         try:
-            for batch in batches:
-                if len(pending) >= IN_FLIGHT * self.count:
-                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        yield from future.result()
-                pending.add(self.pool.submit(some, batch))
-            while pending:
+            waiting = iter(batches)
+            while True:
+                for batch in islice(waiting, IN_FLIGHT * self.count - len(pending)):
+                    pending.add(self.pool.submit(some, batch))
+                if not pending:
+                    return
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield from future.result()

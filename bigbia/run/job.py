@@ -17,6 +17,7 @@ from dask.base import tokenize
 
 from bigbia import config, hyperstack
 from bigbia.errors import InputError, ParameterError
+from bigbia.graph.footprints import brief, whole_number
 from bigbia.graph.lazy import check_image
 from bigbia.graph.table import table_graph
 from bigbia.run import pipeline_file
@@ -115,15 +116,14 @@ def job_of(
     progress: Any = None,
 ) -> Job:
     """The job of writing images, labels and tables, checked; and the settings, which are asked for when it runs."""
-    config.integrity(), config.keep(), config.cache_share(), config.truth("insecure"), config.threads(), config.memory()
+    config.check()
     for section in ("images", "labels", "tables"):
         if what.get(section) is not None and not isinstance(what[section], Mapping):
             raise ParameterError(
-                f"save: {section}={_short(what[section])}: give a mapping of names: {{'nuclei': nuclei}}"
+                f"save: {section}={brief(what[section])}: give a mapping of names: {{'nuclei': nuclei}}"
             )
-    levels = layout["levels"]
-    if levels is not None and (isinstance(levels, bool) or not isinstance(levels, (int, np.integer)) or levels < 1):
-        raise ParameterError(f"save: levels={levels!r}: a whole number of levels, 1 or more")
+    if layout["levels"] is not None:
+        whole_number(layout["levels"], "levels", "save", least=1)
     outputs = _outputs(what, layout)
     tables = _checked_tables(what.get("tables") or {}, layout["table_format"])
     if not outputs and not tables:
@@ -160,11 +160,6 @@ def _outputs(what: Mapping[str, Any], layout: Mapping[str, Any]) -> list[Output]
         cut = {k: layout[k] for k in LAYOUT}
         out.append(output_of(place, array, is_label, first, **cut, how=downsampling))
     return out
-
-
-def _short(value: Any) -> str:
-    text = f"<{type(value).__name__}>" if hasattr(value, "shape") else repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _name(name: str) -> str:

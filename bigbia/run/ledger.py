@@ -14,7 +14,7 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -27,7 +27,7 @@ from bigbia import config
 from bigbia.errors import StorageError
 from bigbia.graph.boxes import Index
 from bigbia.graph.journal import Written
-from bigbia.io.durable import replace, storage_errors, sync_folder
+from bigbia.io.durable import intact, replace, storage_errors, sync_folder
 
 FOLDER = "_bigbia"
 T = TypeVar("T")
@@ -190,13 +190,45 @@ def checked(things: Iterable[T], good: Callable[[T], bool]) -> Iterator[tuple[T,
             yield from zip(some, pool.map(good, some))
 
 
-def root_of(files: Iterable[Written]) -> str:
-    """One hash for many files, whatever their order: each is hashed with its name, and the numbers added."""
-    total = 0
-    for name, nbytes, digest in files:
+def entries_of(root: Path, names: Iterable[str]) -> Iterator[Entry]:
+    """Every entry of some ledgers of an output."""
+    for name in names:
+        for _, entry in entries_at(ledger_folder(root) / name):
+            yield entry
+
+
+def results_of(root: Path, manifest: Mapping[str, Any]) -> Iterator[Written]:
+    """Every file that holds results of an output: those of its ledgers, and the tables and the pipeline."""
+    for entry in entries_of(root, manifest["ledger"]):
+        yield from entry.files
+    yield from (Written(*one) for one in manifest["others"])
+
+
+def all_intact(root: Path, files: Iterable[Written]) -> bool:
+    return all(intact(root, file) for file in files)
+
+
+class Total:
+    """One hash for many files, whatever their order, and their bytes: each is hashed with its name, the numbers added."""
+
+    def __init__(self, files: Iterable[Written] = ()) -> None:
+        self.nbytes = self._sum = 0
+        for file in files:
+            self.add(file)
+
+    def add(self, file: Written) -> None:
+        name, nbytes, digest = file
         one = hashlib.blake2b(f"{name}\0{nbytes}\0{digest}".encode(), digest_size=32).digest()
-        total = (total + int.from_bytes(one, "big")) % (1 << 256)
-    return f"{total:064x}"
+        self._sum = (self._sum + int.from_bytes(one, "big")) % (1 << 256)
+        self.nbytes += nbytes
+
+    @property
+    def root(self) -> str:
+        return f"{self._sum:064x}"
+
+
+def root_of(files: Iterable[Written]) -> str:
+    return Total(files).root
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 
 from bigbia.errors import InputError, StorageError
 from bigbia.graph.journal import Written
-from bigbia.run.contract import Run, put_in
+from bigbia.io.durable import put
+from bigbia.run.contract import Run
 from bigbia.run.fingerprint import _version
 from bigbia.run.ledger import FOLDER, read_json
 
@@ -77,7 +78,7 @@ def provenance(
 
 def write_provenance(root: Path, found: Mapping[str, Any]) -> list[Written]:
     """Put what `provenance` gave into the folder of a run, before it is published."""
-    return [put_in(root, PROVENANCE, as_json(found))]
+    return [put(root, PROVENANCE, as_json(found))]
 
 
 def read_provenance(output: str | os.PathLike[str]) -> dict[str, Any]:

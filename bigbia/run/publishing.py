@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,22 @@ from bigbia.errors import RunError
 from bigbia.graph.journal import Written, digest
 from bigbia.graph.scratch import PREFIX
 from bigbia.graph.stages import Stage
-from bigbia.io.durable import file_digest, intact, storage_errors
+from bigbia.io.durable import intact, storage_errors, written
 from bigbia.io.zarr_source import Layout
 from bigbia.run.contract import FORMAT, Run
-from bigbia.run.ledger import FOLDER, Entry, Lines, checked, entries_at, ledger_folder, root_of, write_json
+from bigbia.run.ledger import (
+    FOLDER,
+    Entry,
+    Lines,
+    Total,
+    all_intact,
+    checked,
+    entries_of,
+    ledger_folder,
+    results_of,
+    root_of,
+    write_json,
+)
 from bigbia.run.sessions import empty
 from bigbia.run.writing import Output, layout_at
 
@@ -45,9 +58,11 @@ def seal(run: Run, outputs: Sequence[Output], stages: Sequence[Stage], others: S
                 lines = run.lines(stage, step)
                 _compact(lines)
                 kept.append(lines.path.name)
-    for entry, fine in checked(_entries(run.root, kept), lambda entry: _is_there(run, entry)):
-        if fine:
-            for file in entry.files:
+    total = Total(others)
+    for entry, fine in checked(entries_of(run.root, kept), lambda entry: _is_there(run, entry)):
+        for file in entry.files:
+            total.add(file)
+            if fine:
                 find_array(have, file.name)
     lacking = [f"{name}/{key}" for name, files in have.items() for key in files.lacking()]
     if lacking:
@@ -60,9 +75,9 @@ def seal(run: Run, outputs: Sequence[Output], stages: Sequence[Stage], others: S
         "format": FORMAT,
         "fingerprint": run.record["fingerprint"],
         "run": run.record["id"],
-        "root": root_of(_every(run.root, kept, others)),
+        "root": total.root,
         "files": sum(files.count for files in have.values()) + len(others),
-        "bytes": sum(file.nbytes for file in _every(run.root, kept, others)),
+        "bytes": total.nbytes,
         "arrays": {name: files.count for name, files in have.items()},
         "ledger": sorted(kept),
         "others": [list(file) for file in others],
@@ -92,10 +107,9 @@ def sealed(run: Run) -> bool:
         return False
     try:
         manifest = read_manifest(run.root) or {}
-        others = [Written(*file) for file in manifest["others"]]
         about = [Written(*file) for file in manifest["metadata"] if file[0] != f"{FOLDER}/run.json"]
-        whole = root_of(_every(run.root, manifest["ledger"], others)) == manifest["root"]
-        every = chain(about, _every(run.root, manifest["ledger"], others))
+        whole = root_of(results_of(run.root, manifest)) == manifest["root"]
+        every = chain(about, results_of(run.root, manifest))
         whole = whole and all(fine for _, fine in checked(every, lambda file: intact(run.root, file)))
     except RunError:
         whole = False
@@ -125,28 +139,16 @@ def _compact(lines: Lines) -> None:
         with open(temporary, "wb") as file:
             for entry in lines.entries():
                 files = tuple(f for f in entry.files if not f.name.startswith(PREFIX))
-                file.write(Entry(**{**entry.__dict__, "files": files}).line())
+                file.write(replace(entry, files=files).line())
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, lines.path)
 
 
-def _entries(root: Path, ledgers: Iterable[str]) -> Iterator[Entry]:
-    for name in ledgers:
-        for _, entry in entries_at(ledger_folder(root) / name):
-            yield entry
-
-
-def _every(root: Path, ledgers: Iterable[str], others: Iterable[Written]) -> Iterator[Written]:
-    for entry in _entries(root, ledgers):
-        yield from entry.files
-    yield from others
-
-
 def _is_there(run: Run, entry: Entry) -> bool:
     """A look at the names and sizes; with full integrity at the bytes."""
     if run.full:
-        return all(intact(run.root, file) for file in entry.files)
+        return all_intact(run.root, entry.files)
     try:
         return all(os.stat(run.root / file.name).st_size == file.nbytes for file in entry.files)
     except OSError:
@@ -183,17 +185,14 @@ def find_array(have: Mapping[str, Files], name: str) -> None:
 def _array_documents(root: Path, arrays: Iterable[str]) -> Iterator[Written]:
     for array in arrays:
         for document in ("zarr.json", ".zarray", ".zattrs"):
-            path = root / array / document
-            if path.exists():
-                data = path.read_bytes()
-                yield Written(f"{array}/{document}", len(data), digest(f"{array}/{document}", [data]))
+            if (root / array / document).exists():
+                yield written(root, f"{array}/{document}")
 
 
 def _ledgers(root: Path, names: Iterable[str]) -> Iterator[Written]:
     """The ledgers themselves: the hash of all files does not say in which of them a line stands."""
-    for path in (ledger_folder(root) / name for name in names):
-        file = path.relative_to(root).as_posix()
-        yield Written(file, path.stat().st_size, file_digest(root, file))
+    for name in names:
+        yield written(root, (ledger_folder(root) / name).relative_to(root).as_posix())
 
 
 def read_manifest(root: Path) -> dict[str, Any] | None:

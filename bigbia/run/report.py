@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bigbia.errors import BigbiaError, StorageError
+from bigbia.errors import BigbiaError, BigbiaWarning, StorageError
 from bigbia.graph.journal import Written
 from bigbia.graph.scratch import PREFIX
-from bigbia.run.contract import Run, Worked, put_in
+from bigbia.io.durable import put
+from bigbia.run.contract import Run, Worked
 from bigbia.run.ledger import FOLDER, entries_at, ledger_folder, read_json, stage_name
 from bigbia.run.provenance import as_json, files_of, provenance, stamp, without_folders
 from bigbia.run.provenance import times as told_times
@@ -113,6 +116,15 @@ def with_manifest(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> dic
     return {**report, "files": files_of(manifest), "sessions": sessions, "times": times}
 
 
+@contextmanager
+def harmless(run: Run) -> Iterator[None]:
+    """A report that cannot be drawn is a warning: it does not spoil the run."""
+    try:
+        yield
+    except Exception as error:
+        warnings.warn(f"{run.final}: no report: {type(error).__name__}: {error}", BigbiaWarning, stacklevel=3)
+
+
 def write_report(root: Path, report: Mapping[str, Any]) -> list[Written]:
     """Write `report.json` and `report.html` into the folder of a run; what was written, for the manifest.
 
@@ -132,7 +144,7 @@ def write_report(root: Path, report: Mapping[str, Any]) -> list[Written]:
     from bigbia.run.report_page import page
 
     html = page(report, root).encode("utf-8", "backslashreplace")
-    return [put_in(root, REPORT, as_json(report)), put_in(root, PAGE, html)]
+    return [put(root, REPORT, as_json(report)), put(root, PAGE, html)]
 
 
 # ---- stages ----------------------------------------------------------------------------------------------------------

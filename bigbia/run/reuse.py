@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from bigbia.errors import BigbiaError
 from bigbia.graph.journal import Written
 from bigbia.graph.scratch import LOCK
 from bigbia.graph.stages import Stage
-from bigbia.io.durable import intact, replace
+from bigbia.io import durable
+from bigbia.io.durable import intact
 from bigbia.run.contract import Run
-from bigbia.run.ledger import FOLDER, Entry, Lines, checked, entries_at, ledger_folder, read_json, stage_name
+from bigbia.run.ledger import FOLDER, Entry, Lines, all_intact, checked, entries_at, ledger_folder, read_json
 from bigbia.run.publishing import Files, find_array, read_manifest
 from bigbia.run.work import Work
 from bigbia.run.writing import Output, layout_at
@@ -105,31 +106,30 @@ def take_over(run: Run, work: Work, earlier: Earlier) -> Work:
 def _link_whole(run: Run, earlier: Earlier, alike: list[Output]) -> None:
     """Take over the images of which every file is intact."""
     have = {name: Files(layout_at(run.root / name)) for o in alike for name in o.names()}
-    for (_, entry), fine in checked(earlier.entries(), lambda found: _fine(earlier.path, found[1])):
+    for entry, fine in checked(_those_of(earlier, have), lambda entry: all_intact(earlier.path, entry.files)):
         for file in entry.files:
             if fine or intact(earlier.path, file):
                 find_array(have, file.name)
     whole = [o for o in alike if not any(True for name in o.names() for _ in have[name].lacking())]
     earlier.outputs = {o.place for o in whole}
-    names = [f"{name}/" for o in whole for name in o.names()]
-    if not names:
-        return
-    for number, ledger in enumerate(earlier.manifest["ledger"]):
-        lines = Lines(ledger_folder(run.root) / f"taken-over-{number}.jsonl", ())
-        lines.path.unlink(missing_ok=True)
-        for which, entry in earlier.entries():
-            files = tuple(f for f in entry.files if f.name.startswith(tuple(names)))
-            if which == ledger and files:
-                for file in files:
-                    link(earlier.path, run.root, file.name)
-                lines.add(Entry(**{**entry.__dict__, "files": files}))
-        lines.close()
-        if lines.path.exists():
-            run.carried.append(lines.path.name)
+    lines = Lines(ledger_folder(run.root) / "taken-over.jsonl", ())
+    lines.path.unlink(missing_ok=True)
+    for entry in _those_of(earlier, [name for o in whole for name in o.names()]):
+        for file in entry.files:
+            link(earlier.path, run.root, file.name)
+        lines.add(entry)
+    lines.close()
+    if lines.path.exists():
+        run.carried.append(lines.path.name)
 
 
-def _fine(path: Path, entry: Entry) -> bool:
-    return all(intact(path, file) for file in entry.files)
+def _those_of(earlier: Earlier, names: Iterable[str]) -> Iterator[Entry]:
+    """What an earlier output's entries say of some arrays."""
+    beginnings = tuple(f"{name}/" for name in names)
+    for _, entry in earlier.entries() if beginnings else ():
+        files = tuple(f for f in entry.files if f.name.startswith(beginnings))
+        if files:
+            yield replace(entry, files=files)
 
 
 def adopt(run: Run, work: Work, earlier: Earlier) -> None:
@@ -137,9 +137,8 @@ def adopt(run: Run, work: Work, earlier: Earlier) -> None:
     for stage in work.every_stage():
         kept = earlier.path / KEPT / stage.token
         listing = kept.with_name(f"{stage.token}.records")
-        if listing.exists() and stage.folder.path.parent == run.home and not stage.folder.path.exists():
-            shutil.copytree(kept, stage.folder.path, copy_function=link_file)
-            replace(ledger_folder(run.root) / f"{stage_name(stage.kind, stage.token)}.records", listing.read_bytes())
+        if listing.exists() and run.owns(stage) and not stage.folder.path.exists():
+            _link_records(kept, listing, stage.folder.path, run.listing(stage))
     for stage in work.writers:
         if not stage.publishes or not all(earlier.same(place, run.parts) for place in stage.publishes):
             continue
@@ -158,26 +157,19 @@ def _grid(parts: Mapping[str, Any], stage: Stage) -> list | None:
     return mine if mine in parts["output"]["blocks"] else None
 
 
-def _adopt_blocks(run: Run, stage: Stage, lines: Lines, earlier: Earlier) -> None:
-    wanted = arrays_of(stage)
+def _adopt_blocks(run: Run, stage: Any, lines: Lines, earlier: Earlier) -> None:
+    wanted = stage.targets
     for which, entry in earlier.entries():
         if not which.startswith(f"{stage.kind}-") and not which.startswith("taken-over"):
             continue
         files = tuple(f for f in entry.files if f.name.startswith(wanted))
         here = {name for f in files for name in wanted if f.name.startswith(name)}
-        if here != set(wanted) or not all(intact(earlier.path, f) for f in files):
+        if here != set(wanted) or not all_intact(earlier.path, files):
             continue
         for file in files:
             link(earlier.path, run.root, file.name)
-        lines.add(Entry(**{**entry.__dict__, "files": files}))
+        lines.add(replace(entry, files=files))
     lines.close()
-
-
-def arrays_of(stage: Any) -> tuple[str, ...]:
-    """The arrays that a stage writes to, as beginnings of file names."""
-    if hasattr(stage, "outputs"):
-        return tuple(f"{n}/" for o, count in zip(stage.outputs, stage.counts) for n in o.names()[:count])
-    return (f"{stage.output.names()[stage.level]}/",)
 
 
 def link(old: Path, new: Path, name: str) -> None:
@@ -201,19 +193,17 @@ def keep(run: Run, work: Work, nbytes: int) -> None:
     left = float("inf") if how == "all" else 0.0 if how == "none" else max(FREE, SHARE * nbytes)
     found = []
     for stage in work.every_stage():
-        if stage.publishes or stage.folder.path.parent != run.home or not stage.complete:
+        if stage.publishes or not run.owns(stage) or not stage.complete:
             continue
-        names = list(stage.folder.records())
-        found.append((sum(stage.folder.file(n).stat().st_size for n in names), stage.token, stage, names))
-    for size, token, stage, names in sorted(found, key=lambda one: one[:2]):
+        size = sum(stage.folder.file(name).stat().st_size for name in stage.folder.records())
+        found.append((size, stage.token, stage))
+    for size, token, stage in sorted(found, key=lambda one: one[:2]):
         left -= size
         if left < 0:
             return
         target = run.root / KEPT / token
-        target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(stage.folder.path, target, copy_function=link_file, ignore=shutil.ignore_patterns(f"*{LOCK}"))
-        replace(target.with_name(f"{token}.records"), "".join(f"{n}\n" for n in sorted(names)).encode())
+        _link_records(stage.folder.path, run.listing(stage), target, target.with_name(f"{token}.records"))
 
 
 def keep_on(run: Run, work: Work, earlier: Earlier) -> None:
@@ -224,6 +214,10 @@ def keep_on(run: Run, work: Work, earlier: Earlier) -> None:
         old, new = earlier.path / KEPT / stage.token, run.root / KEPT / stage.token
         listing = old.with_name(f"{stage.token}.records")
         if listing.exists() and not new.exists():
-            new.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(old, new, copy_function=link_file)
-            replace(new.with_name(listing.name), listing.read_bytes())
+            _link_records(old, listing, new, new.with_name(listing.name))
+
+
+def _link_records(old: Path, listing: Path, new: Path, new_listing: Path) -> None:
+    """What a finished stage left, and the list of it, in another place too."""
+    shutil.copytree(old, new, copy_function=link_file, ignore=shutil.ignore_patterns(f"*{LOCK}"))
+    durable.replace(new_listing, listing.read_bytes())

@@ -12,16 +12,15 @@ Everything is written to `<path>.partial`, which is renamed when the last block 
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bigbia.errors import BigbiaWarning, ParameterError, RunError
+from bigbia.errors import ParameterError, RunError
 from bigbia.graph.journal import Written
 from bigbia.graph.table import Part
-from bigbia.io.durable import file_digest
-from bigbia.run.contract import Run, put_in
+from bigbia.io.durable import put, written
+from bigbia.run.contract import Run
 from bigbia.run.execute import execute
 from bigbia.run.fingerprint import differences, has_live, told
 from bigbia.run.job import Job, job_of
@@ -164,14 +163,13 @@ def carry_out(run: Run, job: Job, earlier: Earlier | None) -> None:
     how = {"scheduler": job.scheduler, "live": job.live, "progress": job.progress, "run": run, "only": times.needed}
     execute(work.stages, **how)
     taken = {} if earlier is None else earlier.tables
-    written = [taken[name] if name in taken else _write_table(run, job, work, name, times, how) for name in job.tables]
+    others = [taken[name] if name in taken else _write_table(run, job, work, name, times, how) for name in job.tables]
     if job.pipeline is not None:
-        written.append(put_in(run.root, "pipeline.yaml", job.pipeline.encode()))
+        others.append(put(run.root, "pipeline.yaml", job.pipeline.encode()))
     report = _reported(run)  # before the ledgers go of stages that wrote no voxels
-    manifest = seal(run, job.outputs, work.writers, written)
-    sign(
-        run.root, manifest, [run.ended(), *_about(run, manifest, report)]
-    )  # before anything is taken that a run needs to go on
+    manifest = seal(run, job.outputs, work.writers, others)
+    # Before anything is taken that a run needs to go on.
+    sign(run.root, manifest, [run.ended(), *_about(run, manifest, report)])
     keep(run, work, manifest["bytes"])
     if earlier is not None:
         keep_on(run, job.work, earlier)
@@ -181,31 +179,23 @@ def carry_out(run: Run, job: Job, earlier: Earlier | None) -> None:
 
 def _reported(run: Run) -> dict[str, Any] | None:
     """The report of a run that ended. A report that cannot be drawn does not spoil the run."""
-    from bigbia.run.report import report_of
+    from bigbia.run.report import harmless, report_of
 
-    try:
+    with harmless(run):
         return report_of(run, None, state="published", prediction=run.prediction)
-    except Exception as error:
-        _no_report(run, error)
-        return None
+    return None
 
 
 def _about(run: Run, manifest: dict[str, Any], report: dict[str, Any] | None) -> list[Written]:
     """Write what is to be known about the run: where the output comes from, and the report."""
     from bigbia.run.provenance import provenance, write_provenance
-    from bigbia.run.report import with_manifest, write_report
+    from bigbia.run.report import harmless, with_manifest, write_report
 
     found = write_provenance(run.root, provenance(run, manifest, prediction=run.prediction))
     if report is not None:
-        try:
+        with harmless(run):
             found += write_report(run.root, with_manifest(report, manifest))
-        except Exception as error:
-            _no_report(run, error)
     return found
-
-
-def _no_report(run: Run, error: Exception) -> None:
-    warnings.warn(f"{run.final}: no report: {type(error).__name__}: {error}", BigbiaWarning, stacklevel=3)
 
 
 def _write_table(run: Run, job: Job, work: Work, name: str, times: Times, how: Mapping[str, Any]) -> Written:
@@ -223,7 +213,7 @@ def _write_table(run: Run, job: Job, work: Work, name: str, times: Times, how: M
         left = [part.stage for part in parts if not times.is_done(part)]
         execute(left, done_steps=done, **how)
         write_table(_frames(name, parts, times), path, metadata=graph.attributes)
-    return Written(file, path.stat().st_size, file_digest(run.root, file))
+    return written(run.root, file)
 
 
 def _frames(name: str, parts: Sequence[Part], times: Times) -> Iterator[Any]:

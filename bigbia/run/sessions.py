@@ -7,14 +7,13 @@ import re
 import shutil
 import time
 import uuid
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from bigbia import config
-from bigbia.errors import BigbiaWarning, RunError, StorageError
+from bigbia.errors import RunError, StorageError
 from bigbia.io.durable import TEMPORARY, storage_errors
 from bigbia.run.contract import FORMAT, Run
 from bigbia.run.failures import GO_ON
@@ -144,12 +143,10 @@ def _stop(run: Run, error: BaseException) -> None:
 
 def _report_stop(run: Run, error: BaseException) -> None:
     """What the run had done when it was stopped, and why, for people."""
-    from bigbia.run.report import report_of, state_of, write_report
+    from bigbia.run.report import harmless, report_of, state_of, write_report
 
-    try:
+    with harmless(run):
         write_report(run.root, report_of(run, None, state=state_of(error), prediction=run.prediction))
-    except Exception as trouble:
-        warnings.warn(f"{run.root}: no report: {type(trouble).__name__}: {trouble}", BigbiaWarning, stacklevel=2)
 
 
 def empty(root: Path) -> None:

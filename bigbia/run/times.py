@@ -11,8 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import product
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bigbia.graph.boxes import Box, whole
@@ -20,10 +19,9 @@ from bigbia.graph.reading import plan
 from bigbia.graph.regions import Node, Store
 from bigbia.graph.stages import Left, Stage
 from bigbia.graph.table import Part
-from bigbia.io.durable import intact
 from bigbia.run.contract import Run
-from bigbia.run.ledger import Entry
-from bigbia.run.reuse import Earlier, arrays_of, link
+from bigbia.run.ledger import Entry, all_intact
+from bigbia.run.reuse import Earlier, link
 from bigbia.run.work import Work
 from bigbia.run.writing import Output
 
@@ -66,13 +64,9 @@ class Stamps:
                 self._listings[place.url] = place.listing() or {}
             listing = self._listings[place.url]
             meta = {k: v for k, v in source.meta.items() if k not in ("shape", "attributes")}
-            keys = sorted({layout.key(i) for box in boxes for i in _files(layout.unit, box)})
+            keys = sorted({layout.key(i) for box in boxes for i in layout.touched(box)})
             found += [place.url, json.dumps(meta, sort_keys=True, default=str), [(k, listing.get(k)) for k in keys]]
         return found
-
-
-def _files(unit: Sequence[int], box: Box) -> Iterator[tuple[int, ...]]:
-    return product(*(range(a // u, -(-b // u)) for (a, b), u in zip(box, unit)))
 
 
 def identities(work: Work, parts: Mapping[str, Any], origin: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -162,23 +156,23 @@ def _needed(work: Work, times: Times) -> set[str]:
     return set(found.stages) | {stage.token for stage in work.writers}
 
 
-def _entries(stage: Stage, earlier: Earlier, times: set[int]) -> Iterator[Entry]:
+def _entries(stage: Any, earlier: Earlier, times: set[int]) -> Iterator[Entry]:
     """The lines of the earlier run that belong to a stage and to some time points."""
-    names = arrays_of(stage)
+    names = stage.targets
     block = list(map(max, stage.grid.chunks))
     if not any(one == block for one, _ in earlier.parts["output"]["blocks"]):
         return
     for _, entry in earlier.entries():
         files = tuple(f for f in entry.files if f.name.startswith(names))
         if files and entry.block[0] in times and {n for n in names for f in files if f.name.startswith(n)} == {*names}:
-            yield Entry(**{**entry.__dict__, "files": files})
+            yield replace(entry, files=files)
 
 
 def _whole_times(stage: Stage, earlier: Earlier, times: set[int]) -> set[int]:
     """The time points of which every block is there and intact."""
     count = dict.fromkeys(times, 0)
     for entry in _entries(stage, earlier, times):
-        if all(intact(earlier.path, file) for file in entry.files):
+        if all_intact(earlier.path, entry.files):
             count[entry.block[0]] += 1
     per_time = len(stage.grid) // len(stage.grid.chunks[0])
     return {t for t, n in count.items() if n == per_time}

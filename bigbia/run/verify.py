@@ -7,7 +7,6 @@ there; and damage of the ledger itself, by the hash of all its lines in the mani
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from bigbia.graph.journal import Written
 from bigbia.io.durable import file_digest, intact
 from bigbia.io.places import Place
 from bigbia.io.zarr_source import Layout, find_node
-from bigbia.run.ledger import Entry, checked, entries_at, ledger_folder, root_of
+from bigbia.run.ledger import Total, all_intact, checked, entries_of, ledger_folder
 from bigbia.run.partial import partial_of
 from bigbia.run.publishing import Files, find_array, read_manifest
 
@@ -94,8 +93,10 @@ def verify(path: str | Path) -> Verification:
     have, arrays_damaged = _arrays(path, manifest)
     found.damaged += arrays_damaged
     listed: list[str] = sorted(manifest["ledger"])
-    for entry, fine in checked(ledger_entries(path, listed), lambda entry: _all_intact(path, entry)):
+    total = Total(Written(*one) for one in manifest["others"])
+    for entry, fine in checked(entries_of(path, listed), lambda entry: all_intact(path, entry.files)):
         for file in entry.files:
+            total.add(file)
             _add(found, path, file, entry.block, fine or intact(path, file))
             find_array(have, file.name)
     known = {damage.file for damage in found.damaged}
@@ -103,7 +104,7 @@ def verify(path: str | Path) -> Verification:
         for key in files.lacking():
             if f"{name}/{key}" not in known:
                 found.damaged.append(Damage(f"{name}/{key}", "the ledger has lost its line"))
-    if root_of(_files(path, listed, manifest)) != manifest["root"] and found.ok:
+    if total.root != manifest["root"] and found.ok:
         found.damaged.append(Damage(str(ledger_folder(path).relative_to(path)), "is not the ledger that was published"))
     found.seconds = time.perf_counter() - start
     return found
@@ -119,19 +120,6 @@ def manifest_of(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"{path}: there is nothing")
     raise InputError(f"{path}: has no manifest: bigbia did not write it, or an older one did; nothing to compare with")
-
-
-def ledger_entries(path: Path, names: list[str]) -> Iterator[Entry]:
-    for name in names:
-        for _, entry in entries_at(ledger_folder(path) / name):
-            yield entry
-
-
-def _files(path: Path, names: list[str], manifest: dict[str, Any]) -> Iterator[Written]:
-    for entry in ledger_entries(path, names):
-        yield from entry.files
-    for one in manifest["others"]:
-        yield Written(*one)
 
 
 def _arrays(path: Path, manifest: dict[str, Any]) -> tuple[dict[str, Files], list[Damage]]:
@@ -150,10 +138,6 @@ def _arrays(path: Path, manifest: dict[str, Any]) -> tuple[dict[str, Files], lis
             continue
         have[name] = files
     return have, damaged
-
-
-def _all_intact(path: Path, entry: Entry) -> bool:
-    return all(intact(path, file) for file in entry.files)
 
 
 def _add(found: Verification, path: Path, file: Written, block: tuple[int, ...] | None, fine: bool) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +279,11 @@ class Write(Stage):
         for output, count in zip(self.outputs, self.counts):
             output.write(box, data.pop(0), count)
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The arrays that it writes to, as file names of theirs begin."""
+        return tuple(f"{n}/" for o, count in zip(self.outputs, self.counts) for n in o.names()[:count])
+
     def write_missing(self, index: Index) -> tuple[Written, ...]:
         """Zeros for a block that cannot be had; the files written."""
         nodes, boxes = self.reads("write", index)
@@ -326,6 +330,10 @@ class Level(Stage):
     def target(self) -> Any:
         return self.output.arrays[self.level]
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return (f"{self.output.names()[self.level]}/",)
+
     def indices(self, step: str) -> Iterable[Index]:
         return self.grid.indices() if step == "level" else [()]
 
@@ -351,9 +359,11 @@ class Level(Stage):
 
     def _read(self, box: Box) -> np.ndarray:
         """Voxels of the level below; zarr would read a file that is gone as zeros."""
+        from bigbia.io.ome_zarr import layout_of
+
         folder = self.output.root / self.output.names()[self.level - 1]
-        layout = layout_at(folder)
-        for index in product(*(range(a // u, -(-b // u)) for (a, b), u in zip(box, layout.unit))):
+        layout = layout_of(self.source, folder)
+        for index in layout.touched(box):
             if not (folder / layout.key(index)).exists():
                 raise StorageError(
                     f"{folder / layout.key(index)}: is gone since this run wrote it; run again to write it again"
