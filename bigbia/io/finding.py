@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from bigbia.errors import InputError, ParameterError
 from bigbia.hyperstack import SPACE
+from bigbia.io.found import Found
 from bigbia.io.multiscale import Multiscale, inside, multiscale_of
 from bigbia.io.places import Place, shown
 from bigbia.io.zarr_source import ZarrNode, ZarrSource, find_node
@@ -24,30 +24,6 @@ _KNOWN_FILES = {
     b"\x1f\x8b": "a gzip file: unpack it",
     b"\x93NUM": "a NumPy file: bigbia works on numpy.load(path, mmap_mode='r') as it is",
 }
-
-
-@dataclass
-class Found:
-    """What was found at a path."""
-
-    place: Place
-    kind: str
-    source: Any
-    names: tuple[str, ...]  # of the axes in the file, as far as it says; as many as the source has, or none
-    axes: tuple[str, ...] | None  # the same, if they are all among t c z y x
-    sizes: dict[str, float] = field(default_factory=dict)
-    shrink: dict[str, float] = field(default_factory=dict)  # of this level against the finest, by axis
-    origin: dict[str, float] = field(default_factory=dict)
-    unit: str | None = None
-    time_unit: str | None = None
-    channels: tuple[str, ...] | None = None
-    problem: str | None = None  # with sizes, that may be left aside
-    mismatch: str | None = None  # between axes and array, that may not
-    name: str = ""
-    levels: tuple[tuple[int, ...], ...] = ()  # shapes, where they are known
-    image: Multiscale | None = None  # what the group at `place` says
-    images: int = 1
-    notes: list[str] = field(default_factory=list)  # to be said as warnings
 
 
 def find(path: Any, level: Any, on_missing: str | None) -> Found:

@@ -11,7 +11,8 @@ from typing import Any
 from bigbia import config
 from bigbia.errors import BigbiaWarning, InputError, ParameterError, nearest
 from bigbia.hyperstack import EXAMPLE, SPACE, hyperstack, parse_axes, parse_voxel_size
-from bigbia.io.finding import Found, find
+from bigbia.io.finding import find
+from bigbia.io.found import Found
 from bigbia.io.multiscale import labels_in, tables_in
 from bigbia.io.zarr_source import ZarrSource, find_node
 from bigbia.units import convert, rounded
