@@ -285,7 +285,9 @@ def test_refused_groups(tmp_path):
     group.attrs["ome"] = {"plate": {"wells": [{"path": "A/1"}, {"path": "B/1"}]}}
     refused(r"is a plate of 2 \(A/1, B/1\): open one, as in .*x.zarr/A/1/0", tmp_path / "x.zarr")
     group.attrs["ome"] = {"well": {"images": [{"path": "0"}]}}
-    refused(r"is a well of 1 \(0\): open one", tmp_path / "x.zarr")
+    refused(r"lists the image '0', and nothing is at .*x.zarr/0", tmp_path / "x.zarr")
+    group.attrs["ome"] = {"well": {"images": [{"path": "0"}, {"path": "1"}]}}
+    refused(r"is a well of 2 \(0, 1\): open one", tmp_path / "x.zarr")
     group.attrs["ome"] = {"labels": ["nuclei"]}
     refused(r"is a list of label images of 1 \(nuclei\): open one, as in .*/nuclei", tmp_path / "x.zarr")
 
@@ -335,6 +337,9 @@ def chunked(shape):
         ({"data_type": {"name": "struct"}}, "its values are 'struct'"),
         (chunked([0, 4, 4]), r"chunks \[0, 4, 4\] do not fit 3 axes"),
         (chunked([4, 4]), r"chunks \[4, 4\] do not fit 3 axes"),
+        (chunked([4, 4, 10**400]), r"chunks \[4, 4, 1000.* is not a list of lengths"),
+        ({"fill_value": []}, "zarr cannot open it"),
+        ({"fill_value": {}}, "zarr cannot open it"),
         (chunked([2**15] * 3), "one chunk of .* is 6.55e[+]04 GiB"),
         ({"codecs": [{"name": "numcodecs.pickle"}]}, "codec 'numcodecs.pickle' is refused"),
         ({"codecs": []}, "its Zarr metadata is not complete"),

@@ -29,6 +29,8 @@ class Multiscale:
     channels: tuple[str, ...] | None = None
     name: str | None = None
     problem: str | None = field(default=None, compare=False)  # why there are no sizes, if there should be
+    display: tuple[dict[str, Any], ...] = field(default=(), compare=False)  # what `omero` says of each channel
+    notes: tuple[str, ...] = field(default=(), compare=False)  # about axes that were taken for others
 
 
 def multiscale_of(node: ZarrNode) -> Multiscale | None:
@@ -43,10 +45,10 @@ def multiscale_of(node: ZarrNode) -> Multiscale | None:
         raise InputError(f"{where}: its multiscales name no datasets: the metadata are damaged, restore them")
     paths = tuple(inside(d.get("path"), where, "dataset") for d in datasets)
     version = brief(ome.get("version") or first.get("version") or ("0.5" if "ome" in node.attributes else "0.4"))
-    names, units = _axes(first.get("axes"), version)
-    channels = _channels(ome.get("omero"))
+    names, units, taken = _axes(first.get("axes"), version)
+    channels, display = _channels(ome.get("omero"))
     if names is None:
-        return Multiscale(version, None, paths, channels=channels, name=_text(first.get("name")))
+        return Multiscale(version, None, paths, channels=channels, name=_text(first.get("name")), display=display)
     shared = first.get("coordinateTransformations")
     sizes, origins, problem = [], [], None
     for dataset in datasets:
@@ -63,7 +65,8 @@ def multiscale_of(node: ZarrNode) -> Multiscale | None:
     time_unit = units[names.index("t")] if "t" in names else None
     return Multiscale(
         version, names, paths, tuple(sizes), tuple(origins), unit, time_unit if time_unit in TIMES else None, channels,
-        _text(first.get("name")), problem and f"{where}: {problem}",
+        _text(first.get("name")), problem and f"{where}: {problem}", display,
+        tuple(f"{where}: {one}" for one in taken),
     )  # fmt: skip
 
 
@@ -78,16 +81,32 @@ def inside(path: Any, where: str, what: str) -> str:
     return str(PurePosixPath(path))
 
 
-def _axes(found: Any, version: str) -> tuple[tuple[str, ...] | None, list[str | None]]:
+def _axes(found: Any, version: str) -> tuple[tuple[str, ...] | None, list[str | None], list[str]]:
+    """The axes among t c z y x (None where they cannot be told), their units, and what was taken for what."""
     if found is None and version in ("0.1", "0.2"):
-        return tuple(AXES), [None] * 5
-    names, units = [], []
+        return tuple(AXES), [None] * 5, []
+    names, kinds, units = [], [], []
     for axis in found if isinstance(found, list) else []:
         entry = axis if isinstance(axis, Mapping) else {"name": axis}
         names.append(str(entry.get("name")).lower())
+        kinds.append(entry.get("type"))
         units.append(unit_name(entry.get("unit")))
+    taken = []
+    for axis in "tc":
+        strange = [i for i, name in enumerate(names) if name not in tuple(AXES) and _meant(name, kinds[i]) == axis]
+        if axis not in names and len(strange) == 1:
+            (i,) = strange
+            taken.append(f"its axis {shown(names[i])!r} of type {brief(kinds[i], repr)} is taken for {axis}")
+            names[i] = axis
     known = names and all(len(n) == 1 and n in AXES for n in names) and len(set(names)) == len(names)
-    return (tuple(names), units) if known else (None, units)
+    return (tuple(names), units, taken) if known else (None, units, [])
+
+
+def _meant(name: str, kind: Any) -> str | None:
+    """The axis that a name not among t c z y x stands for: 0.4 and 0.5 allow any, and one axis of any type beside."""
+    if kind == "space":
+        return None
+    return "t" if kind == "time" or (kind is None and name == "time") else "c"
 
 
 def _transform(found: Any, ndim: int) -> tuple[list[float], list[float], str | None]:
@@ -99,7 +118,7 @@ def _transform(found: Any, ndim: int) -> tuple[list[float], list[float], str | N
         values = one.get(kind) if isinstance(kind, str) else None
         if kind in ("scale", "translation"):
             values = values if isinstance(values, list) else []
-            good = len(values) == ndim and all(map(_is_finite, values))
+            good = len(values) == ndim and all(map(is_finite, values))
             if not good or (kind == "scale" and min(values) <= 0):
                 return [], shift, f"its {kind} {brief(one.get(kind), repr)} does not fit {ndim} axes"
             if kind == "scale":
@@ -109,13 +128,6 @@ def _transform(found: Any, ndim: int) -> tuple[list[float], list[float], str | N
         elif kind != "identity":
             return [], shift, f"its coordinate transformation {brief(kind, repr)} is neither scale nor translation"
     return scale, shift, None
-
-
-def _is_finite(value: Any) -> bool:
-    try:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # JSON's whole numbers have no end
-        return False
 
 
 def _one_unit(names: Sequence[str], units: Sequence[str | None], values: list[dict[str, float]]) -> str | None:
@@ -131,11 +143,26 @@ def _one_unit(names: Sequence[str], units: Sequence[str | None], values: list[di
     return unit
 
 
-def _channels(omero: Any) -> tuple[str, ...] | None:
+def _channels(omero: Any) -> tuple[tuple[str, ...] | None, tuple[dict[str, Any], ...]]:
+    """Names of the channels, where all have one, and how each is to be shown."""
     found = omero.get("channels") if isinstance(omero, Mapping) else None
-    if not isinstance(found, list) or not found or not all(isinstance(c, Mapping) and "label" in c for c in found):
-        return None
-    return tuple(shown(str(c["label"])) for c in found)
+    if not isinstance(found, list) or not found or not all(isinstance(c, Mapping) for c in found):
+        return None, ()
+    display = []
+    for one in found:
+        window = one.get("window")
+        span = (window.get("start"), window.get("end")) if isinstance(window, Mapping) else None
+        display.append({"color": one.get("color"), "window": span})
+    names = tuple(shown(str(c["label"])) for c in found) if all("label" in c for c in found) else None
+    return names, tuple(display)
+
+
+def is_finite(value: Any) -> bool:
+    """A number, and a finite one."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # JSON's whole numbers have no end
+        return False
 
 
 def _text(value: Any) -> str | None:

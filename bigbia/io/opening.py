@@ -1,23 +1,22 @@
-"""`open`: a path becomes a lazy image. `describe`: what is at a path. Neither reads a voxel."""
+"""`open`: a path becomes a lazy image. No voxel is read."""
 
 from __future__ import annotations
 
 import math
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from bigbia import config
 from bigbia.errors import BigbiaWarning, InputError, ParameterError, nearest
 from bigbia.hyperstack import EXAMPLE, SPACE, hyperstack, parse_axes, parse_voxel_size
+from bigbia.io.describing import describe
 from bigbia.io.finding import find
-from bigbia.io.found import Found
-from bigbia.io.multiscale import labels_in, tables_in
-from bigbia.io.zarr_source import ZarrSource, find_node
+from bigbia.io.found import GUESS, Found, by_position, listed, unique_names
 from bigbia.units import convert, rounded
 
-_GUESS = {2: ("y", "x"), 3: ("z", "y", "x")}
+__all__ = ["describe", "open"]
 
 
 def open(  # the name users type, as bigbia.open
@@ -29,12 +28,17 @@ def open(  # the name users type, as bigbia.open
     channels: str | Sequence[str | int] | None = None,
     block: Any = "auto",
     on_missing: str | None = None,
+    scene: int | str | None = None,
+    well: str | None = None,
+    field: int | str | None = None,
 ) -> Any:
-    """A lazy image from OME-Zarr (0.4, 0.5), Zarr (2, 3), TIFF, OME-TIFF or ImageJ TIFF.
+    """A lazy image from OME-Zarr (0.4, 0.5), Zarr (2, 3), TIFF, OME-TIFF, ImageJ TIFF, HDF5, N5, CZI, ND2 or LIF.
 
     Parameters
     ----------
-    path : file, folder or URL; also within a store: `x.zarr/labels/nuclei`, `x.zarr/0`
+    path : file, folder or URL; also within a store: `x.zarr/labels/nuclei`, `x.zarr/0`. A series of TIFF files by a
+        pattern: `scan/img_t{t}_c{c}_z{z}.tif`, where {t}, {c} and {z} stand for a number or a word and * for anything;
+        the words of {c} become the names of the channels.
     level : of the pyramid, 0 is the full resolution
     axes : "zyx", "tczyx": overrides what the file says. 4 axes and more must be told where it says nothing.
     voxel_size : "0.29, 0.26, 0.26 um", a dict by axis, or one number a spatial axis: of the full resolution. Plain
@@ -42,36 +46,49 @@ def open(  # the name users type, as bigbia.open
     channels : which channels, by name or number from 0; or, where the file has no names or others, a name for each
     block : voxels a compute block: "auto", one number, or one an axis
     on_missing : a chunk that is absent reads as its fill value ("fill"), as the Zarr specification says, or is an
-        "error". By default an error in what bigbia wrote, where every chunk is there, and "fill" in what others wrote.
+        "error". By default an error in what bigbia wrote, where every chunk is there, and in a series of files; "fill" in
+        what others wrote.
+    scene : which image of a file that holds several, by its name or its number from 0
+    well, field : which image of an OME-Zarr plate: "B03" (or "B3", "B/3"), and the field's name or its number from 0,
+        which may be left out where the well has one
 
     Returns
     -------
-    xarray.DataArray over a Dask array, dims among t c z y x in the file's order, physical coordinates with units
+    xarray.DataArray over a Dask array, dims among t c z y x in the file's order, physical coordinates with units.
+    `image.encoding["display"]` has colour and contrast of the channels as the file gives them, by channel name ("" where
+    there are no channels): {"DAPI": {"color": "0000FF", "window": (100.0, 4000.0)}}.
 
     Raises
     ------
-    InputError : nothing there, not an image, damaged, complex or object values, an empty axis, absurd shapes
-    ParameterError : level, axes, voxel size or channels that do not fit
+    InputError : nothing there, not an image, damaged, complex or object values, an empty axis, absurd shapes; a plate
+        without `well`, a well of several fields without `field`; files of a series that are missing or not alike
+    ParameterError : level, axes, voxel size, channels, scene, well or field that do not fit
+    MissingExtraError : a format, or a place, that needs a package which is not installed
 
     >>> image = open("cells.ome.zarr", voxel_size="0.29, 0.26, 0.26 um")  # doctest: +SKIP
+    >>> image = open("plate.zarr", well="B03", field=0)  # doctest: +SKIP
+    >>> image = open("scan/img_t{t}_{c}_z{z}.tif", channels="DAPI")  # doctest: +SKIP
     """
     from bigbia.graph.dask import from_source
 
     if on_missing not in (None, "fill", "error"):
         raise ParameterError(f"on_missing={on_missing!r}: {nearest(str(on_missing), ['fill', 'error'])}")
-    found = find(path, level, on_missing)
+    found = find(path, level, on_missing, scene=scene, well=well, field=field)
     _check_unit(found)
     dims = _dims(found, axes, voxel_size)
     sizes, unit = _sizes(found, dims, voxel_size)
-    old = _by_position(found, dims, found.sizes)
+    old = by_position(found, dims, found.sizes)
     origin = {
         a: rounded(shift * (sizes[a] / old[a] if a in old else 1.0))
-        for a, shift in _by_position(found, dims, found.origin).items()
+        for a, shift in by_position(found, dims, found.origin).items()
         if a in sizes
     }
-    if found.images > 1:
+    if found.images > 1 and scene is None:
+        way_out = (
+            f"scene=1 opens the next (they are {listed(found.scenes)})" if found.scenes else "scene=1 opens the next"
+        )
         found.notes.append(
-            f"{found.place}: holds {found.images} images: the first one is opened, of shape {found.source.shape}"
+            f"{found.place}: holds {found.images} images: the first one is opened, of shape {found.source.shape}; {way_out}"
         )
     names, chosen = _channels(found, dims, channels)
     image = hyperstack(
@@ -86,6 +103,7 @@ def open(  # the name users type, as bigbia.open
         time_unit=found.time_unit,
     )
     image.encoding["source"] = found.place.url
+    image.encoding["display"] = _display(found, dims, names, chosen)
     for note in found.notes:
         warnings.warn(note, BigbiaWarning, stacklevel=2)
     return image if chosen is None else image.isel(c=chosen)
@@ -104,57 +122,6 @@ def _check_unit(found: Found) -> None:
         )
 
 
-def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What is at a path, for `bigbia info`: plain values, by name. Raises what `open` raises."""
-    found = find(path, 0, "fill")
-    source, layout = found.source, getattr(found.source, "layout", None)
-    dims = found.axes or _GUESS.get(len(source.shape))
-    sizes = _by_position(found, dims, found.sizes) if dims else {}
-    absent, total = source.missing_chunks()
-    out: dict[str, Any] = {
-        "path": str(found.place),
-        "kind": found.kind,
-        "axes": "".join(dims) if dims else None,
-        "shape": list(source.shape),
-        "dtype": str(source.dtype),
-        "chunks": list(layout.chunks if layout else source.chunks),
-        "shards": list(layout.shards) if layout and layout.shards else None,
-        "voxel_size": {a: s for a, s in sizes.items() if a in SPACE} or None,
-        "unit": found.unit,
-        "time_step": sizes.get("t"),
-        "time_unit": found.time_unit,
-        "channels": list(found.channels) if found.channels and dims and "c" in dims else None,
-        "levels": _levels(found),
-        "labels": labels_in(found.place) if found.image else [],
-        "tables": tables_in(found.place) if found.image else [],
-        "bytes": _bytes(source),
-        "bytes_in_memory": math.prod(source.shape) * source.dtype.itemsize,
-        "missing_chunks": {"absent": absent, "total": total},
-    }
-    if found.mismatch:
-        out["note"] = found.mismatch
-    elif found.axes is None:
-        taken = f"taken as {''.join(dims)}" if dims else 'pass axes, for instance axes="tczyx"'
-        out["note"] = f"nothing says which axes these are: {taken}"
-    elif found.problem:
-        out["note"] = found.problem
-    return out
-
-
-def _levels(found: Found) -> list[dict[str, Any]]:
-    if found.image is None:
-        return [{"shape": list(shape)} for shape in found.levels or [found.source.shape]]
-    arrays = [(path, find_node(found.place / path)) for path in found.image.paths]
-    return [{"path": path, "shape": None if array is None else array.meta.get("shape")} for path, array in arrays]
-
-
-def _bytes(source: Any) -> int | None:
-    if isinstance(source, ZarrSource):
-        listing = source.place.listing()
-        return None if listing is None else sum(size for size, _ in listing.values())
-    return sum(size for _, size, _ in source.files)
-
-
 def _dims(found: Found, axes: Any, voxel_size: Any) -> tuple[str, ...]:
     shape = found.source.shape
     if axes is not None:
@@ -163,7 +130,7 @@ def _dims(found: Found, axes: Any, voxel_size: Any) -> tuple[str, ...]:
         raise InputError(found.mismatch)
     if found.axes is not None:
         return found.axes
-    taken = _GUESS.get(len(shape))
+    taken = GUESS.get(len(shape))
     if taken is None:
         example = {1: "x", 4: "tzyx", 5: "tczyx"}[len(shape)]
         raise ParameterError(
@@ -177,17 +144,9 @@ def _dims(found: Found, axes: Any, voxel_size: Any) -> tuple[str, ...]:
     return taken
 
 
-def _by_position(found: Found, dims: Sequence[str] | None, values: Mapping[str, float]) -> dict[str, float]:
-    """Values by the file's axes, by those the user named instead; dropped where space became something else."""
-    same = [
-        (a, b) for a, b in zip(found.names, dims or ()) if (a in SPACE) == (b in SPACE) and (a == "t") == (b == "t")
-    ]
-    return {b: values[a] for a, b in same if a in values}
-
-
 def _sizes(found: Found, dims: Sequence[str], given: Any) -> tuple[dict[str, float], str | None]:
     """Voxel size (and time step) by axis, and the unit."""
-    sizes, unit = _by_position(found, dims, found.sizes), found.unit
+    sizes, unit = by_position(found, dims, found.sizes), found.unit
     if given is None:
         if found.problem:
             found.notes.append(f"{found.problem}: left aside, voxels have no size")
@@ -201,7 +160,7 @@ def _sizes(found: Found, dims: Sequence[str], given: Any) -> tuple[dict[str, flo
                 f'voxel_size={given!r}: the other axes are in {unit}: give a unit, as in {{"{axis}": "{own[axis]} um"}}'
             )
         rest = {a: convert(s, unit, own_unit) for a, s in rest.items()}
-    shrink = _by_position(found, dims, found.shrink)
+    shrink = by_position(found, dims, found.shrink)
     own = {a: rounded(s * shrink.get(a, 1.0)) for a, s in own.items()}
     return {**{a: s for a, s in sizes.items() if a == "t"}, **rest, **own}, own_unit
 
@@ -248,14 +207,17 @@ def _as_slice(chosen: list[int]) -> list[int] | slice:
 
 
 def _unique(found: Found, count: int) -> list[str] | None:
-    """The file's channel names; a number behind those that come again, None where there are too few or too many."""
-    if found.channels is None or len(found.channels) != count:
-        return None
-    names: list[str] = []
-    for name in found.channels:
-        again, shown = 1, name
-        while shown in names:
-            again += 1
-            shown = f"{name} ({again})"
-        names.append(shown)
-    return names
+    """The file's channel names, each once; None where there are too few or too many."""
+    return unique_names(found.channels) if found.channels is not None and len(found.channels) == count else None
+
+
+def _display(found: Found, dims: Sequence[str], names: list[str] | None, chosen: Any) -> dict[str, dict[str, Any]]:
+    """How the channels of the image are to be shown, by the names they have now; "" for an image without channels."""
+    if "c" not in dims:
+        only = list(found.display.values())
+        return {"": only[0]} if len(only) == 1 else {}
+    count = found.source.shape[list(dims).index("c")]
+    before, after = _unique(found, count) or [str(i) for i in range(count)], names
+    kept = list(range(count)) if chosen is None else list(range(count))[chosen] if isinstance(chosen, slice) else chosen
+    entries = {(after[i] if after else str(k)): found.display.get(before[i]) for k, i in enumerate(kept)}
+    return {name: entry for name, entry in entries.items() if entry}

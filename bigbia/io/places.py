@@ -14,11 +14,12 @@ from functools import cached_property
 from typing import Any
 
 from bigbia import config
-from bigbia.errors import BigbiaError, InputError, ParameterError, StorageError
+from bigbia.errors import BigbiaError, InputError, MissingExtraError, ParameterError, StorageError
 
 DOCUMENT = 64 << 20  # bytes up to which a metadata document is read
 METADATA = ("zarr.json", ".zgroup", ".zarray")
 DEPTH = 8  # folders from an array up to the outermost one of its store
+_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "http": "aiohttp", "https": "aiohttp"}  # by protocol
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)  # nonblock: a pipe would wait for its other end
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
@@ -94,7 +95,12 @@ class Place:
 
         try:
             return fsspec.core.url_to_fs(self.url)
-        except (ImportError, ValueError) as error:
+        except ImportError as error:
+            package = _PACKAGES.get(self.url.split("://")[0])
+            if package is None:
+                raise ParameterError(f"{self.url}: cannot be reached: {error}") from None
+            raise MissingExtraError.of(package, self.url, "remote") from None
+        except ValueError as error:
             raise ParameterError(f"{self.url}: cannot be reached: {error}") from None
 
     def kind(self) -> str | None:
@@ -127,6 +133,8 @@ class Place:
             except BigbiaError:
                 raise
             except Exception as error:
+                if self.local and getattr(error, "errno", 0) == errno.ENAMETOOLONG:
+                    return None
                 # A bucket that may be read and not listed says "forbidden" of what is not there.
                 if not self.local and (isinstance(error, PermissionError) or getattr(error, "status", 0) in (403, 404)):
                     return None
@@ -168,7 +176,9 @@ class Place:
             return None
         if not found:
             return None
-        return {name.removeprefix(path).lstrip("/"): (int(f.get("size") or 0), _stamp(f)) for name, f in found.items()}
+        return {
+            name.removeprefix(path).lstrip("/"): (int(f.get("size") or 0), stamp_of(f)) for name, f in found.items()
+        }
 
     def stat(self) -> tuple[int, str] | None:
         """Size of a remote file and when it was written, None where the server does not say when."""
@@ -176,7 +186,7 @@ class Place:
         with storage_errors(self.url):
             fs.invalidate_cache(path)
             found = fs.info(path)
-        return (int(found.get("size") or 0), _stamp(found)) if _stamp(found) else None
+        return (int(found.get("size") or 0), stamp_of(found)) if stamp_of(found) else None
 
     def store(self, read_only: bool = True) -> Any:
         """A zarr store."""
@@ -263,7 +273,7 @@ def _small(data: bytes, where: str) -> bytes:
     return data
 
 
-def _stamp(found: Mapping[str, Any]) -> str:
+def stamp_of(found: Mapping[str, Any]) -> str:
     keys = ("etag", "ETag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "modified", "created")
     return "|".join(str(found[key]) for key in keys if found.get(key) is not None)
 

@@ -11,39 +11,22 @@ import hashlib
 import math
 import os
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from bigbia.errors import BigbiaError, InputError, MissingExtraError, ParameterError, StorageError
 from bigbia.graph.boxes import Box, describe, shape_of, slices
-from bigbia.io.places import Place, shown, storage_errors
-from bigbia.io.tiff_guard import check_extent, check_ome, guard, whole_chain
+from bigbia.io.found import scene_number
+from bigbia.io.places import Place, storage_errors
+from bigbia.io.tiff_guard import check_extent, check_ome, check_segments, guard, whole_chain
+from bigbia.io.tiff_says import TiffInfo, known_axes, scene_names, what_it_says
 from bigbia.io.zarr_layout import MAX_BYTES, check_dtype, check_shape
-from bigbia.units import LENGTHS, TIMES, convert, rounded, unit_name
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WHOLE_PAGE = 64 << 20  # bytes up to which a page is decoded at once
 PIECE = 1 << 20  # bytes of a mapped file that are read at once
-_SAMPLES = {3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}
-
-
-@dataclass(frozen=True)
-class TiffInfo:
-    """What a TIFF file says about its first image."""
-
-    kind: str  # "OME-TIFF", "ImageJ TIFF", "TIFF"
-    stored_axes: str  # as tifffile names them: "QYX"
-    axes: tuple[str, ...] | None  # among t c z y x; None where it does not say
-    levels: tuple[tuple[int, ...], ...]
-    images: int
-    sizes: dict[str, float] = field(default_factory=dict)  # of a voxel, and the time step
-    unit: str | None = None
-    time_unit: str | None = None
-    channels: tuple[str, ...] | None = None
-    bytes: int = 0
 
 
 def is_tiff(place: Place) -> bool:
@@ -56,20 +39,31 @@ def is_tiff(place: Place) -> bool:
         return fs.cat_file(path, start=0, end=4)[:4] in MAGIC
 
 
-def open_tiff(place: Place, level: int = 0, on_missing: str = "fill") -> tuple[TiffSource, TiffInfo]:
-    """The source of one pyramid level of a file's first image, and what the file says about it."""
+def open_tiff(
+    place: Place, level: int = 0, on_missing: str = "fill", scene: Any = None, *, kept: bool = True
+) -> tuple[Any, TiffInfo]:
+    """The source of one pyramid level of one image in a file (the first), and what the file says about it.
+
+    `kept=False` leaves aside what bigbia writes into a TIFF beyond its format, axes of length 1 above all.
+    """
+    from bigbia.io.tiff_write_kept import with_kept
+
     try:
         with whole_chain(place), _opened(place) as tif:
             check_ome(tif, place)
             if not tif.series:
                 raise InputError(f"{place}: is a TIFF file without an image")
-            series = tif.series[0]
-            info = _info(tif, series, place)
+            names = scene_names(tif)
+            number = scene_number(scene, names, place)
+            series = tif.series[number]
+            info = what_it_says(tif, number, names, place)
             if not 0 <= level < len(series.levels):
                 raise ParameterError(
                     f"{place}: level={level}: has {len(series.levels)} level(s), 0 to {len(series.levels) - 1}"
                 )
-            return TiffSource(place, tif, level, on_missing), info
+            source = TiffSource(place, tif, level, on_missing, number)
+            info = replace(info, bytes=sum(size for _, size, _ in source.files))
+            return with_kept(source, info, tif, number) if kept else (source, info)
     except BigbiaError:
         raise
     except OSError as error:
@@ -88,11 +82,11 @@ def _opened(place: Place) -> Any:
 
 
 class TiffSource:
-    """One level of a TIFF's first image as a source: shape, dtype, chunks, token, read(box). Picklable, thread-safe."""
+    """One level of an image in a TIFF as a source: shape, dtype, chunks, token, read(box). Picklable, thread-safe."""
 
-    def __init__(self, place: Place, tif: Any, level: int, on_missing: str) -> None:
-        self.place, self.level, self.on_missing = place, level, on_missing
-        series = tif.series[0].levels[level]
+    def __init__(self, place: Place, tif: Any, level: int, on_missing: str, scene: int = 0) -> None:
+        self.place, self.level, self.on_missing, self.scene = place, level, on_missing, scene
+        series = tif.series[scene].levels[level]
         page = series.keyframe
         self.shape = tuple(map(int, series.shape))
         check_shape(self.shape, str(place))
@@ -100,12 +94,15 @@ class TiffSource:
         if math.prod(self.shape) * self.dtype.itemsize > MAX_BYTES:
             raise InputError(f"{place}: shape {self.shape} of {self.dtype} is more than 1 EiB: its metadata is wrong")
         _check_codec(page, place)
-        self.axes = series.axes.lower() if _known(series.axes) else None
+        self.axes = series.axes.lower() if known_axes(series.axes) else None
         # Where the voxels lie one after the other: (offset, dtype as stored).
         mapped = place.local and series.dataoffset is not None and series.transform is None
         self.mapped = (int(series.dataoffset), self.dtype.newbyteorder(tif.byteorder).str) if mapped else None
         if self.mapped is not None:
             check_extent(self.shape, self.dtype.itemsize, self.mapped[0], place)
+        else:
+            for one in (series[0], series[-1]):  # the others when they are read
+                check_segments(one, place)
         lead = _leading_axes(series)
         small = page.nbytes <= (PIECE if page.is_tiled else WHOLE_PAGE)
         # Whole pages: how many axes count them. None: tiles or strips through tifffile's Zarr store.
@@ -126,7 +123,7 @@ class TiffSource:
             )
         self.files = _files(place, series)
         digest = hashlib.blake2b(digest_size=16)
-        digest.update(repr(("tiff", level, on_missing, place.url, self.files or os.urandom(16))).encode())
+        digest.update(repr(("tiff", level, scene, on_missing, place.url, self.files or os.urandom(16))).encode())
         self.token = digest.hexdigest()
 
     def __repr__(self) -> str:
@@ -146,8 +143,8 @@ class TiffSource:
     def _store(self, tif: Any) -> Any:
         import zarr
 
-        guard(tif.series[0].levels[self.level].keyframe)
-        return zarr.open_array(tif.series[0].aszarr(level=self.level, maxworkers=2), mode="r")
+        guard(tif.series[self.scene].levels[self.level].keyframe)
+        return zarr.open_array(tif.series[self.scene].aszarr(level=self.level, maxworkers=2), mode="r")
 
     def _handle(self) -> Any:
         """The file, opened once a process (a fork would share its position), and what is read from it."""
@@ -159,7 +156,7 @@ class TiffSource:
                 self._tif = (
                     os.getpid(),
                     tif,
-                    tif.series[0].levels[self.level] if self.paged is not None else self._store(tif),
+                    tif.series[self.scene].levels[self.level] if self.paged is not None else self._store(tif),
                 )
             return self._tif[2]
 
@@ -167,6 +164,13 @@ class TiffSource:
         """What was planned for one file must not be read from another that took its place."""
         if self.files and _stats([name for name, *_ in self.files], self.place) != self.files:
             raise InputError(f"{self.place}: has changed since it was opened: open it again")
+
+    def close(self) -> None:
+        """Closes the file; the next read opens it again. Nobody may be reading."""
+        with self._lock:
+            if self._tif is not None and self._tif[0] == os.getpid():
+                self._tif[1].close()
+            self._tif = None
 
     def read(self, box: Box) -> np.ndarray:
         """The voxels of a box, contiguous, in native byte order.
@@ -212,6 +216,7 @@ class TiffSource:
                 out[place] = 0
                 continue
             guard(page)
+            check_segments(page, self.place)
             out[place] = page.asarray(maxworkers=1).reshape(self.shape[lead:])[within]
         return out
 
@@ -235,10 +240,6 @@ def _check_codec(page: Any, place: Place) -> None:
             raise MissingExtraError(
                 f"{place}: is packed as {name}, which needs the package imagecodecs: pip install imagecodecs"
             ) from None
-
-
-def _known(axes: str) -> bool:
-    return len(set(axes)) == len(axes) and set(axes) <= set("TCZYX")
 
 
 def _leading_axes(series: Any) -> int | None:
@@ -272,103 +273,3 @@ def _stats(names: list[str], place: Place) -> list[tuple[str, int, str]]:
         return [] if found is None else [(place.url, *found)]
     with storage_errors(place.url):
         return [(name, found.st_size, str(found.st_mtime_ns)) for name in names for found in [os.stat(name)]]
-
-
-# --- what the file says -----------------------------------------------------------------------------------------------
-
-
-def _info(tif: Any, series: Any, place: Place) -> TiffInfo:
-    axes, channels = series.axes, None
-    if "S" in axes and "C" in axes:
-        raise InputError(
-            f"{place}: has channels and colour samples (axes {axes}, shape {series.shape}): split the colours into "
-            "channels first"
-        )
-    if "S" in axes:
-        channels = _SAMPLES.get(series.shape[axes.index("S")])
-        axes = axes.replace("S", "C")
-    kind = "OME-TIFF" if tif.is_ome else "ImageJ TIFF" if tif.is_imagej else "TIFF"
-    about = _ome(tif) if tif.is_ome else _imagej(tif, series) if tif.is_imagej else _plain(series)
-    return TiffInfo(
-        kind=kind,
-        stored_axes=series.axes,
-        axes=tuple(axes.lower()) if _known(axes) else None,
-        levels=tuple(tuple(map(int, level.shape)) for level in series.levels),
-        images=len(tif.series),
-        bytes=sum(size for _, size, _ in _files(place, series)),
-        **{"channels": channels} | about,
-    )
-
-
-def _ome(tif: Any) -> dict[str, Any]:
-    """Physical sizes and channel names from OME-XML."""
-    from xml.etree import ElementTree
-
-    try:
-        root = ElementTree.fromstring(tif.ome_metadata.encode())
-    except (ElementTree.ParseError, AttributeError):
-        return {}
-    pixels = root.find("{*}Image/{*}Pixels")
-    if pixels is None:
-        return {}
-    units = {a: unit_name(pixels.get(f"PhysicalSize{a.upper()}Unit", "µm")) for a in "zyx"}
-    sizes = {a: size for a in "zyx" if (size := _positive(pixels.get(f"PhysicalSize{a.upper()}")))}
-    unit = next((units[a] for a in "xyz" if a in sizes and units[a] in LENGTHS), None)
-    # "pixel" and "reference frame" are units in OME, and no lengths.
-    sizes = {a: convert(s, str(units[a]), unit) for a, s in sizes.items() if unit and units[a] in LENGTHS}
-    out: dict[str, Any] = {"sizes": sizes, "unit": unit}
-    if step := _positive(pixels.get("TimeIncrement")):
-        time_unit = unit_name(pixels.get("TimeIncrementUnit", "s"))
-        out |= {"sizes": sizes | {"t": step}, "time_unit": time_unit if time_unit in TIMES else None}
-    names = [channel.get("Name") for channel in pixels.findall("{*}Channel")]
-    return out | ({"channels": tuple(shown(str(name)) for name in names)} if names and all(names) else {})
-
-
-def _imagej(tif: Any, series: Any) -> dict[str, Any]:
-    meta: Mapping[str, Any] = tif.imagej_metadata or {}
-    unit = unit_name(str(meta.get("unit", "")))
-    sizes: dict[str, float] = {}
-    # ImageJ takes "inch" from the printing resolution of whatever the image was made of.
-    if unit in LENGTHS and unit != "inch":
-        sizes = _resolution(series)
-        if step := _positive(abs(float(meta.get("spacing", 0)))):
-            sizes["z"] = step
-    time = {"t": step} if (step := _positive(meta.get("finterval"))) else {}
-    return {"sizes": sizes | time, "unit": unit if sizes else None, "time_unit": "second" if time else None}
-
-
-def _plain(series: Any) -> dict[str, Any]:
-    """Pixels per centimetre, where that is the size of a microscope's pixel rather than of a printer's."""
-    if int(series.keyframe.resolutionunit) != 3:
-        return {}
-    sizes = {axis: convert(size, "centimeter", "micrometer") for axis, size in _resolution(series).items()}
-    small = sizes and max(sizes.values()) < 100
-    return {"sizes": sizes, "unit": "micrometer"} if small else {}
-
-
-def _resolution(series: Any) -> dict[str, float]:
-    """Size of a pixel from the tags XResolution and YResolution, in the file's unit."""
-    sizes = {}
-    for axis, tag in (("y", "YResolution"), ("x", "XResolution")):
-        found = series.keyframe.tags.get(tag)
-        if found is not None and np.ndim(found.value) == 1 and all(found.value):
-            pixels, units = map(int, found.value)
-            sizes[axis] = _shortest(units / pixels, 0.6 / max(units, pixels))
-    return sizes
-
-
-def _shortest(value: float, slack: float) -> float:
-    """The shortest decimal a rational can stand for: ImageJ writes 0.26 um as 3846154 pixels in 1000000 um."""
-    for digits in range(1, 13):
-        short = float(f"{value:.{digits}g}")
-        if abs(short / value - 1) <= min(slack, 2e-7):
-            return short
-    return rounded(value)
-
-
-def _positive(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if 0 < number < math.inf else None

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from bigbia.errors import InputError
 from bigbia.io.places import Place
 
@@ -28,7 +30,13 @@ _STREAMS: dict[int, tuple[int, Callable[[], Any]]] = {
     34925: (8000, lzma.LZMADecompressor),
 }
 _PACKBITS = 32773
-_BROKEN = re.compile(r"invalid (page offset \d+|offset to (first )?page.*|circular reference to IFD \d+)")
+_BROKEN = re.compile(
+    r"(invalid (page offset \d+|offset to (first )?page.*|circular reference to IFD \d+)"
+    r"|corrupted tag list of page \d+)"
+)
+# Size, description, strips, resolution, tiles, pages within pages, ImageJ's own: where one of them lies beyond the end.
+_TAGS = "256|257|258|270|273|279|282|283|324|325|330|50838|50839"
+_LOST = re.compile(rf"TiffTag ({_TAGS}) @\d+> (invalid value offset \d+)")
 
 
 def check_ome(tif: Any, place: Place) -> None:
@@ -64,9 +72,13 @@ def whole_chain(place: Place) -> Iterator[None]:
         yield
     finally:
         log.removeHandler(listener)
+    if listener.lost:
+        raise InputError(
+            f"{place}: is cut off or damaged: its tag {listener.lost[0]} lies beyond its end: restore it, or copy it again"
+        )
     if listener.heard:
         raise InputError(
-            f"{place}: is cut off or damaged: its list of pages has an {listener.heard[0]}: restore it, or copy it again"
+            f"{place}: is cut off or damaged: its list of pages has {listener.heard[0]}: restore it, or copy it again"
         )
 
 
@@ -76,12 +88,16 @@ class _Listener(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.heard: list[str] = []
+        self.lost: list[str] = []
         self.mine = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
         found = _BROKEN.search(record.getMessage())
         if found and record.thread == self.mine:
-            self.heard.append(found.group())
+            self.heard.append(f"{'an' if found[0][0] == 'i' else 'a'} {found[0]}")
+        lost = _LOST.search(record.getMessage())
+        if lost and record.thread == self.mine:
+            self.lost.append(lost[1])
 
 
 def check_extent(shape: tuple[int, ...], itemsize: int, offset: int, place: Place) -> None:
@@ -90,6 +106,19 @@ def check_extent(shape: tuple[int, ...], itemsize: int, offset: int, place: Plac
     if need > size:
         raise InputError(
             f"{place}: is cut off: its {shape} voxels need {need} bytes, the file has {size}: restore it, or copy it again"
+        )
+
+
+def check_segments(page: Any, place: Place) -> None:
+    """Refuses a page of which a strip or tile ends beyond its file: some decoders take what is left for all of it."""
+    if page is None or not page.dataoffsets:
+        return
+    offsets, counts = np.asarray(page.dataoffsets, np.int64), np.asarray(page.databytecounts, np.int64)
+    end, size = int((offsets + counts).max()), page.parent.filehandle.size
+    if end > size:
+        raise InputError(
+            f"{place}: is cut off: a strip or tile of its page {page.index} ends at byte {end}, the file has {size}: "
+            "restore it, or copy it again"
         )
 
 

@@ -211,7 +211,10 @@ def _dtype(name: Any, zarr_format: int, where: str) -> np.dtype:
 
 
 def _whole_numbers(value: Any, what: str, where: str) -> tuple[int, ...]:
-    if not isinstance(value, list) or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in value):
+    def is_length(n: Any) -> bool:
+        return isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**63
+
+    if not isinstance(value, list) or not all(map(is_length, value)):
         raise InputError(f"{where}: {what} {brief(value, repr)} is not a list of lengths: its metadata is damaged")
     return tuple(value)
 

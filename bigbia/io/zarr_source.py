@@ -216,6 +216,8 @@ class ZarrSource:
 
 def _fill_value(value: Any, dtype: np.dtype) -> Any:
     """The value of absent chunks, None where it is written in a way that zarr had better read."""
+    if isinstance(value, list | dict):
+        return None
     try:
         if isinstance(value, str):  # "NaN", "-Infinity", and bioformats2raw's "0"; never a large integer
             value = float(value)

@@ -7,7 +7,7 @@ from typing import Any
 
 from bigbia.errors import ParameterError, nearest
 
-OPENING = ("axes", "voxel_size", "level", "channels", "region", "block", "on_missing")
+OPENING = ("axes", "voxel_size", "level", "channels", "region", "block", "on_missing", "scene", "well", "field")
 """The options that say how the input is read."""
 
 _SPAN = re.compile(r"\s*([a-z]+)\s*=\s*(?:(-?\d+)|(\d*)\s*:\s*(\d*))\s*")
@@ -23,6 +23,9 @@ def open_input(
     region: str | None = None,
     block: str = "auto",
     on_missing: str | None = None,
+    scene: str | int | None = None,
+    well: str | None = None,
+    field: str | int | None = None,
 ) -> Any:
     """The image at a path, lazily, cut to the region."""
     from bigbia.io import opening
@@ -36,6 +39,9 @@ def open_input(
         channels=names,
         block=parse_block(block),
         on_missing=on_missing,
+        scene=scene,
+        well=well,
+        field=field,
     )
     chosen = ",".join(str(max(c)) for c in image.chunks)
     image = image if region is None else cut(image, region)
