@@ -18,10 +18,11 @@ import numpy as np
 from bigbia.errors import ParameterError, RunError, StorageError
 from bigbia.graph.boxes import Box, describe, shape_of, slices
 from bigbia.hyperstack import AXES, SPACE
+from bigbia.io.display import Window, colors_of
 from bigbia.io.durable import put
 from bigbia.io.encoding import Encoder
 from bigbia.io.places import Place
-from bigbia.io.pyramid import downsample, level_shapes
+from bigbia.io.pyramid import Level, downsample, level_shapes
 from bigbia.io.zarr_source import Layout, ZarrNode, find_node
 from bigbia.units import rounded
 
@@ -61,7 +62,9 @@ def create_image(
     origin: Mapping[str, float] | None = None,
     time_step: float | None = None,
     time_unit: str | None = None,
-    windows: Sequence[tuple[float, float]] | None = None,
+    windows: Sequence[Window | None] | None = None,
+    limits: Window | None = None,
+    pyramid: Sequence[Level] | None = None,
 ) -> list[Any]:
     """A new OME-Zarr image without voxels: its metadata, and the array of every level, to be filled by `write_block`.
 
@@ -70,14 +73,16 @@ def create_image(
     folder : path or URL of the image's own group, for instance `x.zarr` or `x.zarr/labels/nuclei`
     shape, dtype, axes : of the full resolution; axes in the order t c z y x
     voxel_size, unit, origin : by spatial axis, from `hyperstack.voxel_size`, `unit`, `origin`; None: voxels have size 1
-    channels : names, None without axis c
+    channels : names, one where there is no axis c; None: numbers
     chunks, shards : voxels an axis; a shard is whole chunks (0.5 only). Cut to a level's shape where that is smaller.
     version : "0.5" (Zarr 3; zstd and crc32c) or "0.4" (Zarr 2; blosc)
     levels : how many, None until the longest spatial axis has at most 256 voxels
     labels : a label image: adds `image-label`, whose source is the image two folders up; call `register_label` too
     first_level : leave out the finest ones: level 0 in the file is this one
-    colors : labels: (label, (r, g, b, a)) pairs; images: one "RRGGBB" a channel
-    windows : (start, end) a channel, how a viewer shows it at first; None: the whole range of the dtype
+    colors : labels: (label, (r, g, b, a)) pairs; images: one "RRGGBB" a channel, by default after the channels' names
+    windows : (start, end) a channel, how a viewer shows it at first; None: all of `limits`
+    limits : (min, max) of the values that there may be; by default of the dtype, 0 and 1 for floats
+    pyramid : shape and factors of every level, in place of `levels` and `first_level`
 
     Returns
     -------
@@ -90,10 +95,11 @@ def create_image(
     """
     axes, dtype = tuple(axes), np.dtype(dtype)
     _check_new(axes, shape, dtype, chunks, shards, version, labels)
-    pyramid = level_shapes(shape, axes, voxel_size, None if levels is None else levels + first_level)
-    if first_level and len(pyramid) <= first_level:
-        pyramid = level_shapes(shape, axes, voxel_size, first_level + 1)
-    pyramid = pyramid[first_level:] or pyramid[-1:]
+    if pyramid is None:
+        pyramid = level_shapes(shape, axes, voxel_size, None if levels is None else levels + first_level)
+        if first_level and len(pyramid) <= first_level:
+            pyramid = level_shapes(shape, axes, voxel_size, first_level + 1)
+        pyramid = pyramid[first_level:] or pyramid[-1:]
     group = create_group(folder, version)
     if "0" in group or "multiscales" in group.attrs.get("ome", group.attrs):
         raise RunError(f"{Place(folder)}: already holds an image: remove it, or write elsewhere")
@@ -107,8 +113,10 @@ def create_image(
     ]
     units = {**dict.fromkeys(SPACE, unit), "t": time_unit, "c": None}
     attributes = _attributes(version, axes, units, scales, shifts, name, labels, colors)
-    if "c" in axes and not labels:
-        attributes["omero"] = _omero(channels, shape[axes.index("c")], dtype, colors, windows)
+    if not labels:
+        count = shape[axes.index("c")] if "c" in axes else 1
+        names = list(channels) if channels is not None else list(map(str, range(count)))
+        attributes["omero"] = _omero(names, count, dtype, colors, windows, limits)
     try:
         arrays = [
             _create_array(group, str(i), level, dtype, axes, chunks, shards, version)
@@ -206,31 +214,33 @@ def _attributes(
     return out
 
 
-_COLORS = ("FFFFFF", "00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
-
-
 def _omero(
-    channels: Sequence[str] | None,
+    names: Sequence[str],
     count: int,
     dtype: np.dtype,
-    colors: Any,
-    windows: Sequence[tuple[float, float]] | None,
+    colors: Sequence[Any] | None,
+    windows: Sequence[Window | None] | None,
+    limits: Window | None,
 ) -> dict[str, Any]:
-    from ome_zarr_models.common.omero import Channel, Omero, Window
+    from ome_zarr_models.common.omero import Channel, Omero
+    from ome_zarr_models.common.omero import Window as Model
 
-    names = list(channels) if channels is not None else [str(i) for i in range(count)]
-    paint = list(colors) if colors is not None else [_COLORS[(i + (count > 1)) % len(_COLORS)] for i in range(count)]
-    low, high = (0.0, 1.0) if dtype.kind in "fb" else (float(np.iinfo(dtype).min), float(np.iinfo(dtype).max))
-    shown = list(windows) if windows is not None else [(low, high)] * count
+    paint = list(colors) if colors is not None else colors_of(names)
+    low, high = limits or _range(dtype)
+    shown = [(low, high) if w is None else w for w in windows] if windows is not None else [(low, high)] * count
     if not len(names) == len(paint) == len(shown) == count:
         raise ParameterError(
             f"{count} channels, but {len(names)} names, {len(paint)} colours, {len(shown)} windows: one each is needed"
         )
     found = []
     for label, color, (start, end) in zip(names, paint, shown):
-        window = Window(min=min(low, start), max=max(high, end), start=start, end=end)
+        window = Model(min=min(low, start), max=max(high, end), start=start, end=end)
         found.append(Channel(label=label, color=color, active=True, window=window))  # type: ignore[call-arg]
     return Omero(channels=found).model_dump(mode="json", exclude_none=True)
+
+
+def _range(dtype: np.dtype) -> Window:
+    return (0.0, 1.0) if dtype.kind in "fb" else (float(np.iinfo(dtype).min), float(np.iinfo(dtype).max))
 
 
 def register_label(root_group: Any, name: str) -> None:

@@ -1,6 +1,7 @@
 """Tables on disk: Parquet or CSV by the name's ending, written piece by piece and published whole.
 
-Parquet keeps metadata (units, parameters) and gives it back in `DataFrame.attrs`; CSV keeps the rows alone.
+Metadata (units, where it comes from) are kept in the Parquet file, and beside a CSV file (`io/csvw.py`); `read_table`
+gives them back in `DataFrame.attrs`. The unit of a column also stands with the column: `unit` in the field's metadata.
 """
 
 from __future__ import annotations
@@ -14,13 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from bigbia.errors import InputError, ParameterError, StorageError
+from bigbia.io.csvw import beside, read_csv_metadata, write_csv_metadata
 
 SUFFIXES = (".parquet", ".csv")
 GROUP = 1 << 16  # rows a row group has at least: thousands of tiny ones read slowly
 _KEY = b"bigbia"
 
 
-def write_table(frames: Iterable[Any], path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> None:
+def write_table(
+    frames: Iterable[Any],
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    durable: bool = True,
+) -> None:
     """Writes pandas DataFrames, one after the other, as one table.
 
     The first frame, which may be empty, settles columns and types; a later one with other columns, or with values that
@@ -29,7 +37,7 @@ def write_table(frames: Iterable[Any], path: str | os.PathLike[str], metadata: M
 
     frames : DataFrames; the index is not kept
     path : ends in .parquet or .csv; replaced if it exists
-    metadata : plain values, for instance {"units": {"area": "um3"}}; kept by Parquet only
+    metadata : plain values, for instance {"units": {"area": "um3"}}; for a CSV file they go to a file beside it
 
     Raises ParameterError for another ending, no frame at all, frames that do not fit; StorageError for what the disk
     says.
@@ -42,11 +50,16 @@ def write_table(frames: Iterable[Any], path: str | os.PathLike[str], metadata: M
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write = _write_parquet if path.suffix == ".parquet" else _write_csv
-        write(_alike(frames, path), partial, path, metadata or {})
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
+        if path.suffix == ".parquet":
+            _write_parquet(_alike(frames, path), partial, path, metadata or {})
+        else:
+            first = _write_csv(_alike(frames, path), partial)
+        if durable:
+            with open(partial, "rb") as file:
+                os.fsync(file.fileno())
         os.replace(partial, path)
+        if path.suffix == ".csv":
+            write_csv_metadata(path, first, metadata) if metadata else beside(path).unlink(missing_ok=True)
     except OSError as error:
         if isinstance(error, StorageError):
             raise
@@ -67,6 +80,9 @@ def _alike(frames: Iterable[Any], path: Path) -> Iterator[Any]:
             columns = found
         if found != columns:
             raise ParameterError(f"{path}: part {number} of the table has columns {found}, the first had {columns}")
+        if frame.attrs:  # of a part that was read back: the metadata of the table are given once, for all of it
+            frame = frame.copy(deep=False)
+            frame.attrs = {}
         yield frame
     if columns is None:
         raise ParameterError(f"{path}: there is no table to write: give at least one frame, which may be empty")
@@ -76,21 +92,21 @@ def _write_parquet(frames: Iterator[Any], partial: Path, path: Path, metadata: M
     import pyarrow as pa
     from pyarrow import parquet
 
-    writer, held, rows = None, [], 0
+    writer, schema, held, rows = None, None, [], 0
     try:
         for number, frame in enumerate(frames):
-            if writer is None:
-                schema = pa.Schema.from_pandas(frame, preserve_index=False)
-                kept = {**(schema.metadata or {}), _KEY: json.dumps(dict(metadata)).encode()}
-                schema = schema.with_metadata(kept)
-                writer = parquet.ParquetWriter(partial, schema)
             try:
-                held.append(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
+                part = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
             except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
                 reason = " ".join(str(error).split())
                 raise ParameterError(
                     f"{path}: part {number} of the table does not fit the types of the first: {reason}"
                 ) from None
+            if writer is None:
+                kept = {**(part.schema.metadata or {}), _KEY: json.dumps(dict(metadata)).encode()}
+                schema = _with_units(part.schema, metadata.get("units") or {}).with_metadata(kept)
+                writer = parquet.ParquetWriter(partial, schema)
+            held.append(part.cast(schema))
             rows += len(frame)
             if rows >= GROUP:
                 writer.write_table(pa.concat_tables(held), row_group_size=max(rows, 1))
@@ -102,10 +118,23 @@ def _write_parquet(frames: Iterator[Any], partial: Path, path: Path, metadata: M
             writer.close()
 
 
-def _write_csv(frames: Iterator[Any], partial: Path, path: Path, metadata: Mapping[str, Any]) -> None:
+def _with_units(schema: Any, units: Mapping[str, str]) -> Any:
+    """The columns with their units, for those who read the file without us."""
+    for i, field in enumerate(schema):
+        if field.name in units:
+            kept = {**(field.metadata or {}), b"unit": str(units[field.name]).encode()}
+            schema = schema.set(i, field.with_metadata(kept))
+    return schema
+
+
+def _write_csv(frames: Iterator[Any], partial: Path) -> Any:
+    """Write the rows; the first frame, without them, is returned."""
+    first = None
     with open(partial, "w", newline="", encoding="utf-8") as file:
-        for number, frame in enumerate(frames):
-            frame.to_csv(file, index=False, header=number == 0, lineterminator="\n")
+        for frame in frames:
+            frame.to_csv(file, index=False, header=first is None, lineterminator="\n")
+            first = frame.iloc[:0] if first is None else first
+    return first
 
 
 def read_table(path: str | os.PathLike[str]) -> Any:
@@ -126,12 +155,16 @@ def read_table(path: str | os.PathLike[str]) -> Any:
             exact: dict[str, Any] = (
                 {} if int(pandas.__version__.split(".")[0]) >= 3 else {"float_precision": "round_trip"}
             )
-            return pandas.read_csv(path, **exact)
+            frame = pandas.read_csv(path, **exact)
+            frame.attrs = read_csv_metadata(path)
+            return frame
         from pyarrow import parquet
 
         table = parquet.read_table(path)
         frame = table.to_pandas()
         frame.attrs = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
         return frame
+    except InputError:
+        raise
     except (ValueError, OSError) as error:  # pyarrow's and pandas's own errors are ValueErrors
         raise InputError(f"{path}: cannot be read as a table: {' '.join(str(error).split())[:200]}") from None

@@ -118,6 +118,11 @@ def _job(path: Path, scheduler: str | None, progress: Any) -> tuple[Job, dict[st
     """What made an output, ready to be run again, and what it was."""
     record = read_json(path / FOLDER / "run.json")
     parts, origin = (record or {}).get("parts", {}), (record or {}).get("origin") or {}
+    if (record or {}).get("into"):
+        raise RunError(
+            f"{path}: was written into its image: run the same pipeline again, with "
+            "--into-input --overwrite"
+        )
     if not parts.get("pipeline") or "input" not in origin:
         raise RunError(
             f"{path}: does not say how to make it again, since it was saved from Python: call bigbia.save with the same "

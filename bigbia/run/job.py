@@ -24,6 +24,7 @@ from bigbia.run import pipeline_file
 from bigbia.run.admission import Admission, admit
 from bigbia.run.execute import memory_of
 from bigbia.run.fingerprint import inputs_of, missing_chunks, versions
+from bigbia.run.showing import display_of, shown_as
 from bigbia.run.work import Work
 from bigbia.run.writing import Output, output_of
 
@@ -64,6 +65,11 @@ class Job:
     def live(self) -> dict[str, da.Array]:
         several = [*(o.image.live for o in self.outputs), *(g.live for g in self.graphs.values())]
         return {name: array for some in several for name, array in some.items()}
+
+    def table_files(self, name: str) -> list[str]:
+        """The files of a table, in the output."""
+        form = self.layout["table_format"]
+        return [f"tables/{name}.{form}", *([f"tables/{name}.csv-metadata.json"] if form == "csv" else [])]
 
     @contextmanager
     def described(self, final: Path) -> Iterator[Path]:
@@ -155,10 +161,14 @@ def _outputs(what: Mapping[str, Any], layout: Mapping[str, Any]) -> list[Output]
                     f"{where}: a plain array of {array.ndim} axes {tuple(array.shape)}: name them with bigbia.hyperstack.hyperstack(array, axes)"
                 )
             array = hyperstack.hyperstack(array, "zyx"[3 - array.ndim :])
+        given = display_of(source) | display_of(array)
         array = array.transpose(*[d for d in "tczyx" if d in array.dims])
         downsampling = how if is_label else "mean"
         cut = {k: layout[k] for k in LAYOUT}
-        out.append(output_of(place, array, is_label, first, **cut, how=downsampling))
+        output = output_of(place, array, is_label, first, **cut, how=downsampling)
+        if not is_label:
+            output.shown = shown_as(array, output.image.node, given)
+        out.append(output)
     return out
 
 

@@ -144,17 +144,22 @@ def is_replaced(root: Path) -> bool:
     return (root / REPLACED).exists()
 
 
-def _exchanged(root: Path, final: Path) -> bool:
-    """Swap the two names in one step and remove the old folder; False where the system cannot."""
+def exchange(one: Path, other: Path) -> bool:
+    """Swap two names in one step; False where the system cannot."""
     try:
         swap = ctypes.CDLL(None, use_errno=True).renameat2
     except (AttributeError, OSError):
         return False
+    here, flag = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return not swap(here, os.fsencode(one), here, os.fsencode(other), flag)
+
+
+def _exchanged(root: Path, final: Path) -> bool:
+    """Swap the two names in one step and remove the old folder; False where the system cannot."""
     with suppress(OSError):  # an output of other software may be read-only within
         (final / FOLDER).mkdir(exist_ok=True)
         (final / REPLACED).touch()
-    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    if swap(here, os.fsencode(root), here, os.fsencode(final), exchange):
+    if not exchange(root, final):
         return False
     sync_folder(final.parent)
     # Under a name that nobody takes for a run: removing it may be cut short too.

@@ -20,20 +20,22 @@ from bigbia.errors import ParameterError, RunError
 from bigbia.graph.journal import Written
 from bigbia.graph.table import Part
 from bigbia.io.durable import put, written
+from bigbia.run.about_tables import table_metadata
 from bigbia.run.contract import Run
 from bigbia.run.execute import execute
 from bigbia.run.fingerprint import differences, has_live, told
-from bigbia.run.job import Job, job_of
+from bigbia.run.job import DEFAULT_LAYOUT, Job, job_of
 from bigbia.run.partial import check_target, publish
 from bigbia.run.publishing import clear, seal, sealed, sign
 from bigbia.run.reuse import Earlier, adopt, keep, keep_on, take_over
 from bigbia.run.sessions import running
+from bigbia.run.showing import show
 from bigbia.run.times import Times, identities, take_times
 from bigbia.run.work import Work
 
 
 def save(
-    path: str | os.PathLike,
+    path: str | os.PathLike | None,
     image: Any = None,
     *,
     images: Mapping[str, Any] | None = None,
@@ -54,12 +56,14 @@ def save(
     allow_missing: bool = False,
     reuse: str | os.PathLike | None = None,
     origin: Mapping[str, Any] | None = None,
+    into: str | os.PathLike | None = None,
 ) -> Path:
     """Write lazy results to one OME-Zarr folder, computing each voxel once.
 
     Parameters
     ----------
-    path : folder to make
+    path : folder to make; a path that ends in .tif or .tiff makes a TIFF file of one image or label image. None with
+        `into`.
     image : array, optional
         The image at the root of the folder.
     images, labels, tables : {name: array or table}, optional
@@ -90,12 +94,16 @@ def save(
         An earlier output from which to take what is the same; by default the one that is replaced.
     origin : mapping of plain values, optional
         Where the input was opened and how, for `bigbia rerun` and `bigbia repair`.
+    into : path, optional
+        An OME-Zarr image: labels and tables go to its own ``labels/`` and ``tables/``, laid out as it is, when all of
+        them are there. Nothing else of it is touched. Its version is the image's; with `overwrite`, labels of the same
+        name are replaced.
     allow_missing : bool
         Publish although some blocks could not be computed: zeros stand for them, the manifest lists them.
 
     Returns
     -------
-    The folder.
+    The folder, or the file; with `into`, the image.
 
     Raises
     ------
@@ -106,16 +114,76 @@ def save(
     Examples
     --------
     >>> bigbia.save("nuclei.zarr", labels={"nuclei": nuclei}, tables={"nuclei": table})  # doctest: +SKIP
+    >>> bigbia.save(None, into="cells.zarr", labels={"nuclei": nuclei})  # doctest: +SKIP
     """
+    if (path is None) == (into is None):
+        raise ParameterError(
+            f"save: path={path!r}, into={into!r}: give one of them: where it goes, or into which image"
+        )
+    place, argument = (path, "path") if into is None else (into, "into")
     try:
-        final = Path(path)
+        final = Path(place)  # type: ignore[arg-type]
     except TypeError:
-        raise ParameterError(f"save: path={path!r}: give the place of a folder, as text or a Path") from None
+        raise ParameterError(f"save: {argument}={place!r}: give the place of a folder, as text or a Path") from None
     layout = {"version": version, "chunks": chunks, "shards": shards, "levels": levels}
     layout |= {"label_downsampling": label_downsampling, "table_format": table_format}
+    if into is None and final.suffix.lower() in (".tif", ".tiff"):
+        for name, value in {**layout, "allow_missing": allow_missing, "reuse": reuse}.items():
+            if value != DEFAULT_LAYOUT.get(name) and value not in (None, False):
+                raise ParameterError(f"{final}: {name}={value!r}: a TIFF file has no such thing: leave it out")
+        several = {"images": images, "labels": labels, "tables": tables}
+        return _tiff(final, image, several, overwrite=overwrite, scheduler=scheduler, progress=progress)
+    words = {"pipeline": pipeline, "origin": origin, "scheduler": scheduler, "progress": progress}
     what = {"image": image, "images": images, "labels": labels, "tables": tables, "source": source}
-    job = job_of(what, layout, pipeline=pipeline, origin=origin, scheduler=scheduler, progress=progress)
+    if into is not None:
+        return _into(place, what, layout, reuse, overwrite, restart, allow_missing, words)
+    job = job_of(what, layout, **words)
     return run_job(job, final, overwrite=overwrite, restart=restart, allow_missing=allow_missing, reuse=reuse)
+
+
+def _into(
+    into: Any,
+    what: dict[str, Any],
+    layout: dict[str, Any],
+    reuse: Any,
+    overwrite: bool,
+    restart: bool,
+    allow_missing: bool,
+    words: Mapping[str, Any],
+) -> Path:
+    """Labels and tables into an image."""
+    from bigbia.run.into import run_into, target_of
+
+    if reuse is not None:
+        raise ParameterError(
+            f"save: reuse={reuse!r}: is for outputs with a place of their own: leave it out with `into`"
+        )
+    target = target_of(into)
+    # The image is there; of what it was made is known from the voxels.
+    job = job_of({**what, "source": None}, {**layout, "version": target.version}, **words)
+    how = {"overwrite": overwrite, "restart": restart, "allow_missing": allow_missing}
+    return run_into(job, target, **how)
+
+
+def _tiff(final: Path, image: Any, several: Mapping[str, Any], **how: Any) -> Path:
+    """One image or label image as a TIFF file."""
+    from bigbia.run.tiff_output import write_tiff
+
+    if several["tables"]:
+        raise ParameterError(
+            f"{final}: a TIFF file holds no tables ({', '.join(several['tables'])}): save them elsewhere"
+        )
+    given = {"image": image} if image is not None else {}
+    for section in ("images", "labels"):
+        given |= {f"{section}/{name}": array for name, array in (several[section] or {}).items()}
+    if len(given) != 1:
+        raise ParameterError(
+            f"{final}: a TIFF file holds one image, {len(given)} are given ({', '.join(given) or 'none'}): save each to a "
+            "file of its own, or all to a folder that ends in .zarr"
+        )
+    (one,) = given.values()
+    write_tiff(final, one, **how)
+    return final
 
 
 def run_job(
@@ -163,9 +231,16 @@ def carry_out(run: Run, job: Job, earlier: Earlier | None) -> None:
     how = {"scheduler": job.scheduler, "live": job.live, "progress": job.progress, "run": run, "only": times.needed}
     execute(work.stages, **how)
     taken = {} if earlier is None else earlier.tables
-    others = [taken[name] if name in taken else _write_table(run, job, work, name, times, how) for name in job.tables]
+    others: list[Written] = []
+    for name in job.tables:
+        if name in taken:
+            others += _table_taken(run, job, name, taken[name])
+        else:
+            others += _write_table(run, job, work, name, times, how)
     if job.pipeline is not None:
         others.append(put(run.root, "pipeline.yaml", job.pipeline.encode()))
+    for output in job.outputs:
+        show(run, output)
     report = _reported(run)  # before the ledgers go of stages that wrote no voxels
     manifest = seal(run, job.outputs, work.writers, others)
     # Before anything is taken that a run needs to go on.
@@ -198,22 +273,34 @@ def _about(run: Run, manifest: dict[str, Any], report: dict[str, Any] | None) ->
     return found
 
 
-def _write_table(run: Run, job: Job, work: Work, name: str, times: Times, how: Mapping[str, Any]) -> Written:
+def _write_table(run: Run, job: Job, work: Work, name: str, times: Times, how: Mapping[str, Any]) -> list[Written]:
     from bigbia.io.tables import write_table
 
-    table, graph, file = job.tables[name], job.graphs.get(name), f"tables/{name}.{job.layout['table_format']}"
-    path = run.root / file
+    table, graph, files = job.tables[name], job.graphs.get(name), job.table_files(name)
+    path, about = run.root / files[0], table_metadata(job, name, run.parts)
     if graph is None:
         frames: Iterator[Any] = (
             iter([table]) if not hasattr(table, "partitions") else (p.compute() for p in table.partitions)
         )
-        write_table(frames, path)
+        write_table(frames, path, metadata=about)
     else:
         parts, done = work.table(name)
         left = [part.stage for part in parts if not times.is_done(part)]
         execute(left, done_steps=done, **how)
-        write_table(_frames(name, parts, times), path, metadata=graph.attributes)
-    return written(run.root, file)
+        write_table(_frames(name, parts, times), path, metadata=about)
+    return [written(run.root, file) for file in files]
+
+
+def _table_taken(run: Run, job: Job, name: str, taken: Written) -> list[Written]:
+    """The files of a table that was taken over; what stands beside it is written again, it takes no rows."""
+    files = job.table_files(name)
+    if len(files) > 1:
+        from bigbia.io.csvw import write_csv_metadata
+
+        table = job.tables[name]
+        empty = table._meta if hasattr(table, "_meta") else table.iloc[:0]
+        write_csv_metadata(run.root / files[0], empty, table_metadata(job, name, run.parts))
+    return [taken, *(written(run.root, file) for file in files[1:])]
 
 
 def _frames(name: str, parts: Sequence[Part], times: Times) -> Iterator[Any]:

@@ -133,7 +133,8 @@ def _stop(run: Run, error: BaseException) -> None:
         run.record["sessions"][-1] |= {"ended": time.time(), "error": f"{type(error).__name__}: {error}"}
         for lines in run._lines.values():
             lines.close()
-        if any(p.stat().st_size for p in ledger_folder(run.root).glob("*.jsonl")):
+        whole = (run.root / FOLDER / "manifest.json").exists()  # tables alone leave no ledger
+        if whole or any(p.stat().st_size for p in ledger_folder(run.root).glob("*.jsonl")):
             write_json(run.root / FOLDER / "run.json", run.record)
             _report_stop(run, error)
         else:

@@ -8,7 +8,7 @@ are made from the level below, block by block.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from bigbia.graph.regions import Blocks, Node
 from bigbia.graph.stages import Stage, stages_of
 from bigbia.io.places import Place
 from bigbia.io.zarr_source import Layout, find_node
+from bigbia.run.like import Like
+from bigbia.run.showing import Shown
 
 CHUNK = {1: 1 << 18, 2: 512, 3: 128}  # voxels an axis of space, by how many there are
 LEVEL_BLOCK, LEVEL_BYTES = 1 << 22, 1 << 24  # voxels read at once to make a coarser level, and their bytes
@@ -46,6 +48,8 @@ class Output:
     shards: tuple[int, ...] | None
     levels: int | None
     how: str
+    shown: Shown | None = None  # None for labels
+    like: Like | None = None  # the image into whose labels it goes
     root: Path = Path()  # of the run
     read_back: bool = False
     arrays: list[Any] = field(default_factory=list)
@@ -63,7 +67,10 @@ class Output:
         sizes = hyperstack.voxel_size(self.array)
         step = hyperstack.time_step(self.array)
         create_group(folder, self.version)
+        if self.place.startswith("images/"):  # a folder between two groups is one itself: Zarr 3 knows no others
+            create_group(folder / "images", self.version)
         place = folder / self.place if self.place else folder
+        known = None if self.like is None else self.like.pyramid(axes)
         definitions = sorted({s.definition for s in stages_of([self.image.node]) if s.definition})
         if definitions:
             create_group(place, self.version).attrs["bigbia"] = {"definitions": definitions}
@@ -74,7 +81,10 @@ class Output:
             axes=axes,
             voxel_size=sizes,
             unit=hyperstack.unit(self.array),
-            channels=hyperstack.channels(self.array),
+            channels=None if self.shown is None else self.shown.names,
+            colors=None if self.shown is None else self.shown.colors,
+            windows=None if self.shown is None else self.shown.windows,
+            limits=None if self.shown is None else self.shown.limits,
             name=self.place.split("/")[-1] or folder.name.removesuffix(".partial"),
             chunks=self.chunks,
             shards=self.shards,
@@ -85,8 +95,12 @@ class Output:
             origin=hyperstack.origin(self.array),
             time_step=step[0] if step else None,
             time_unit=step[1] if step else None,
+            pyramid=known,
         )
-        known = level_shapes(self.array.shape, axes, sizes, self.first_level + len(self.arrays))
+        if self.like is not None and known is not None:
+            self.like.describe(place, axes, known)
+        if known is None:
+            known = level_shapes(self.array.shape, axes, sizes, self.first_level + len(self.arrays))
         self.factors = [f for _, f in known[-len(self.arrays) :]]
         if self.is_label:
             register_label(folder, self.place.split("/")[-1])
@@ -113,6 +127,7 @@ class Output:
         return (
             *(self.place, self.image.node.token, self.is_label, self.first_level, self.version),
             *(self.chunks, self.shards, self.levels, self.how),
+            None if self.like is None else self.like.described(),
         )
 
     def described(self) -> dict[str, Any]:
@@ -132,6 +147,8 @@ class Output:
             "levels": self.levels,
             "downsampling": self.how,
             "voxels": self.image.node.token,
+            **({} if self.shown is None else {"display": self.shown.described()}),
+            **({} if self.like is None else {"like": self.like.described()}),
         }
 
     def unit(self) -> tuple[int, ...]:
@@ -152,15 +169,20 @@ class Output:
 
     def write(self, box: Box, voxels: np.ndarray, count: int) -> None:
         """Write a block and what becomes of it in the first levels."""
+        for level, (factors, data) in enumerate(zip(self.factors[:count], self.made_levels(voxels))):
+            self.write_level(level, tuple((a // f, -(-b // f)) for (a, b), f in zip(box, factors)), data)
+
+    def made_levels(self, voxels: np.ndarray) -> Iterator[np.ndarray]:
+        """What a block becomes, level after level."""
         from bigbia.io.ome_zarr import downsample
 
         data = voxels.view(np.uint8) if voxels.dtype == bool else np.ascontiguousarray(voxels)
-        before = (1,) * len(box)
-        for level, factors in enumerate(self.factors[:count]):
+        before = (1,) * voxels.ndim
+        for factors in self.factors:
             step = tuple(f // g for f, g in zip(factors, before))
             if any(s > 1 for s in step):
                 data = downsample(data, step, self.how)
-            self.write_level(level, tuple((a // f, -(-b // f)) for (a, b), f in zip(box, factors)), data)
+            yield data
             before = factors
 
 
