@@ -15,6 +15,7 @@ import numpy as np
 from bigbia.errors import ParameterError
 
 SMALL = 256  # voxels: a level whose longest spatial axis is not longer is the last
+PIECE = 1 << 19  # bytes that are made smaller at once: they and what becomes of them stay in a core's cache
 
 Level = tuple[tuple[int, ...], tuple[int, ...]]  # shape, and factors to the full resolution
 
@@ -105,6 +106,8 @@ def _counts(block: np.ndarray, factors: Sequence[int], shape: Sequence[int]) -> 
 
 def _mean(block: np.ndarray, factors: Sequence[int]) -> np.ndarray:
     shape = tuple(-(-n // f) for n, f in zip(block.shape, factors))
+    if block.dtype.kind != "f" and block.dtype.itemsize <= 4 and max(factors) == 2:
+        return _mean_of_pairs(block, factors)
     counts = _counts(block, factors, shape)
     if block.dtype.kind == "f":
         return (_sum(block, factors, np.zeros(shape, np.float64)) / counts).astype(block.dtype)
@@ -114,16 +117,57 @@ def _mean(block: np.ndarray, factors: Sequence[int]) -> np.ndarray:
     small = block.dtype.itemsize <= 2 and most < 2**15  # the sum fits 32 bits, which are summed twice as fast
     wide = np.dtype(f"{'i' if signed else 'u'}{4 if small else 8}")
     total, counts = _sum(block, factors, np.zeros(shape, wide)), counts.astype(wide)
-    if (counts & (counts - 1)).any():
-        return _to_even(*np.divmod(total, counts), counts).astype(block.dtype)
-    # Halving alone makes windows of 1, 2, 4 and 8: (total + half - 1 + odd) >> shift is the same rounding.
-    shift = np.log2(counts).astype(wide)
-    out = total >> shift
-    out &= np.minimum(shift, 1)
-    out += np.maximum(counts >> wide.type(1), 1) - wide.type(1)
-    out += total
-    out >>= shift
-    return out.astype(block.dtype)
+    return _to_even(*np.divmod(total, counts), counts).astype(block.dtype)
+
+
+def _mean_of_pairs(block: np.ndarray, factors: Sequence[int]) -> np.ndarray:
+    """Of integers, where axes are halved or stay: sums of neighbours, axis by axis, in pieces that fit the cache."""
+    for axis, (n, f) in enumerate(zip(block.shape, factors)):
+        if n % f:  # the last window holds one voxel along this axis: it stays as it is
+            last = [slice(None)] * block.ndim
+            last[axis] = slice(n - 1, n)
+            alone = downsample(block[tuple(last)], [1 if a == axis else g for a, g in enumerate(factors)])
+            if n == 1:
+                return alone
+            last[axis] = slice(0, n - 1)
+            return np.concatenate([_mean_of_pairs(block[tuple(last)], factors), alone], axis)
+    out = np.empty([n // f for n, f in zip(block.shape, factors)], block.dtype)
+    plain = block.view(np.uint8) if block.dtype == bool else block
+    made = out.view(np.uint8) if out.dtype == bool else out
+    # Axes of length 1 (a time, a channel) are no axes here, so that the first one is worth cutting.
+    several = [a for a, n in enumerate(block.shape) if n > 1]
+    plain, made = plain.reshape([block.shape[a] for a in several]), made.reshape([out.shape[a] for a in several])
+    steps = [factors[a] for a in several]
+    row = math.prod(plain.shape[1:]) * plain.dtype.itemsize
+    many = max(1, PIECE // max(1, row)) * steps[0]
+    for start in range(0, plain.shape[0], many):
+        part = _rounded_pairs(np.ascontiguousarray(plain[start : start + many]), steps)
+        made[start // steps[0] : start // steps[0] + len(part)] = part
+    return out
+
+
+def _rounded_pairs(part: np.ndarray, steps: Sequence[int]) -> np.ndarray:
+    """The means of whole windows of 1 or 2 voxels an axis, halves to even; twice as wide as they need to be."""
+    bits, letter = 8 * part.dtype.itemsize, part.dtype.kind
+    wide = np.dtype(f"{letter}{2 * part.dtype.itemsize}")
+    if steps[-1] == 2:
+        # Two voxels in one number: its halves are added without going through memory voxel by voxel.
+        pairs = part.view(wide)
+        total = pairs >> bits
+        total += pairs << bits >> bits if letter == "i" else pairs & wide.type((1 << bits) - 1)
+    else:
+        total = part.astype(wide)
+    for axis in reversed(range(part.ndim - 1)):
+        if steps[axis] == 2:
+            even = (slice(None),) * axis
+            total = total[(*even, slice(0, None, 2))] + total[(*even, slice(1, None, 2))]
+    shift = int(math.prod(steps)).bit_length() - 1
+    odd = total >> shift
+    odd &= 1
+    total += odd
+    total += (1 << shift >> 1) - 1
+    total >>= shift
+    return total
 
 
 def _sum(block: np.ndarray, factors: Sequence[int], total: np.ndarray) -> np.ndarray:
