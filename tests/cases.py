@@ -8,6 +8,7 @@ import cases_levels
 import cases_linear
 import cases_ranks
 import cases_transform
+import cases_views
 import numpy as np
 from case import Case, seed_of
 from scipy import ndimage as ndi
@@ -311,5 +312,5 @@ CASES = {
     ),
 }
 
-for part in (cases_linear, cases_ranks, cases_levels, cases_transform, cases_features, cases_blobs):
+for part in (cases_linear, cases_ranks, cases_levels, cases_transform, cases_features, cases_blobs, cases_views):
     CASES |= part.CASES

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from strategies import KINDS, chunkings, image, shapes
 
 import bigbia
+from bigbia import arrange
 from bigbia.errors import BigbiaError
 from bigbia.graph.dask import from_source
 from bigbia.hyperstack import hyperstack
@@ -210,6 +211,7 @@ def test_every_public_operator_has_a_case():
             bigbia.segmentation,
             bigbia.restoration,
             bigbia.transform,
+            arrange,
         )
         for n in m.__all__
     }

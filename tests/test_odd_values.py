@@ -140,6 +140,9 @@ GIVEN: dict[str, dict[str, Any]] = {
     "transform.rescale": {"scale": 2},
     "transform.resize": {"output_shape": (3, 4)},
     "transform.rotate": {"angle": 30},
+    "select": {"y": "0:4"},
+    "stack": {"images": [unread()]},
+    "concat": {"images": [unread()], "axis": "y"},
 }
 
 

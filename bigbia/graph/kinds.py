@@ -99,6 +99,8 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is str:
         return isinstance(value, str)
+    if hint is slice:
+        return False
     if origin in _SEQUENCES or hint in _SEQUENCES:
         return isinstance(value, list | tuple) and _elements_fit(value, origin, parts)
     if origin in (dict, Mapping) or hint in (dict, Mapping):
@@ -118,7 +120,7 @@ def spell(hint: Any) -> str:
     if origin is Annotated:
         return "a step" if any(mark in _MARKS for mark in hint.__metadata__) else spell(parts[0])
     if origin in _UNIONS:
-        words = dict.fromkeys(spell(part) for part in parts if part is not type(None))
+        words = dict.fromkeys(spell(part) for part in parts if part not in (type(None), slice))
         return " or ".join(words)
     if origin is Literal:
         return ("one of " if len(parts) > 1 else "") + ", ".join(map(str, parts))

@@ -25,7 +25,10 @@ PACKAGES = (
     "restoration",
     "transform",
     "metrics",
+    "arrange",
 )
+BARE = ("arrange",)
+"""Packages whose operators go by their own name alone: `bigbia.select`."""
 
 
 @cache
@@ -39,7 +42,7 @@ def operators() -> dict[str, Callable]:
         for name in sorted(getattr(module, "__all__", ())):
             function = getattr(module, name)
             if callable(function) and not inspect.isclass(function):
-                found[f"{package}.{name}"] = function
+                found[name if package in BARE else f"{package}.{name}"] = function
     return found
 
 
@@ -47,6 +50,8 @@ def find(name: str) -> tuple[str, Callable]:
     """The full name and the function of an operator; `bigbia.` in front is allowed."""
     known = operators()
     plain = str(name).removeprefix("bigbia.")
+    package, _, last = plain.partition(".")
+    plain = last if package in BARE and last in known else plain
     if plain in known:
         return plain, known[plain]
     raise ParameterError(f"unknown operator {str(name)!r}: {_suggestion(plain, known)}")
@@ -75,7 +80,9 @@ def summary(function: Callable) -> str:
 
 
 def manual(name: str, function: Callable) -> str:
-    """The page of one operator: how it is called from Python and from a pipeline, and its docstring."""
+    """The page of one operator: how it is called, what it does, its parameters as a table, the rest of its docstring."""
+    from bigbia.run.parameters import table
+
     parameters = inspect.signature(function).parameters
     shown = [
         str(p).partition(":")[0] if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters.values()
@@ -86,6 +93,7 @@ def manual(name: str, function: Callable) -> str:
     images = kinds.image_parameters(function)
     needed = [p.name for p in parameters.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
     call = ", ".join([f"op: {name}", *(f"{word}: {'input' if word in images else '...'}" for word in needed)])
-    return (
-        f"bigbia.{name}({', '.join(shown)})\n\n{inspect.getdoc(function) or ''}\n\nIn a pipeline:\n  step: {{{call}}}"
-    )
+    summary_line, _, rest = (inspect.getdoc(function) or "").partition("\n")
+    page = [f"bigbia.{name}({', '.join(shown)})", summary_line, table(name) if name in operators() else ""]
+    page += [rest.strip("\n"), f"In a pipeline:\n  step: {{{call}}}"]
+    return "\n\n".join(part for part in page if part)

@@ -230,12 +230,17 @@ def _check(document: Any, name: str) -> Pipeline:
 
 
 def _check_step_name(step: str, name: str) -> None:
+    if problem := name_problem(step):
+        raise ParameterError(f"{name}: step {step!r}: {problem}")
+
+
+def name_problem(step: Any) -> str | None:
+    """Why a step cannot be called that; None where it can."""
     if step == INPUT:
-        raise ParameterError(f"{name}: step {step!r}: this is the name of the image that comes in: choose another")
-    if not _STEP_NAME.fullmatch(step) or step in _WORDS:
-        raise ParameterError(
-            f"{name}: step {step!r}: a name is made of letters, digits and _, and is no word like 'and'"
-        )
+        return "this is the name of the image that comes in: choose another"
+    if not isinstance(step, str) or not _STEP_NAME.fullmatch(step) or step in _WORDS:
+        return "a name is made of letters, digits and _, and is no word like 'and'"
+    return None
 
 
 def _call(value: dict[str, Any]) -> Call:

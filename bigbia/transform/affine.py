@@ -54,6 +54,7 @@ def affine(
         What lies beyond the image, as in SciPy: `cval` from the middle of the outermost voxels on, `cval` as voxels
         beside them, or the outermost voxels repeated.
     cval : float
+        The voxels beyond it for a constant `mode`.
 
     Returns
     -------
@@ -124,9 +125,11 @@ def rotate(
     center : two numbers
         What stays in its place, as (column, row), as in scikit-image; by default the middle.
     order : {0, 1}, default 1, 0 for bool
+        0 takes the nearest voxel, 1 interpolates linearly.
     mode : {"constant", "edge"}
         What lies beyond the image, by the names of `numpy.pad`, as in scikit-image.
     cval : float
+        The voxels beyond it for a constant `mode`.
 
     Returns
     -------
