@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 
 # Imported on first use, so that `import bigbia` stays quick: name -> module, or module:attribute
 _PUBLIC = {
+    "concat": "bigbia.arrange:concat",
     "config": "bigbia.config",
     "errors": "bigbia.errors",
     "explain": "bigbia.run.explain:explain",
@@ -33,11 +34,15 @@ _PUBLIC = {
     "metrics": "bigbia.metrics",
     "morphology": "bigbia.morphology",
     "open": "bigbia.io.opening:open",
+    "pipeline": "bigbia.run.pipeline_builder:PipelineBuilder",
+    "record": "bigbia.run.recording:record",
     "repair": "bigbia.run.again:repair",
     "rerun": "bigbia.run.again:rerun",
     "restoration": "bigbia.restoration",
     "save": "bigbia.run.save:save",
     "segmentation": "bigbia.segmentation",
+    "select": "bigbia.arrange:select",
+    "stack": "bigbia.arrange:stack",
     "status": "bigbia.run.state:status",
     "transform": "bigbia.transform",
     "verify": "bigbia.run.verify:verify",
@@ -61,10 +66,13 @@ if TYPE_CHECKING:  # so that editors and type checkers know the names
         segmentation,
         transform,
     )
+    from bigbia.arrange import concat, select, stack  # noqa: F401
     from bigbia.graph.window import window  # noqa: F401
     from bigbia.io.opening import open  # noqa: F401
     from bigbia.run.again import repair, rerun  # noqa: F401
     from bigbia.run.explain import explain  # noqa: F401
+    from bigbia.run.pipeline_builder import PipelineBuilder as pipeline  # noqa: F401
+    from bigbia.run.recording import record  # noqa: F401
     from bigbia.run.save import save  # noqa: F401
     from bigbia.run.state import status  # noqa: F401
     from bigbia.run.verify import verify  # noqa: F401

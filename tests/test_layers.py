@@ -38,10 +38,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run": {"run", "io", "graph"} | BASE,
     **{package: OPERATORS | {"graph", "kernels"} | BASE for package in OPERATORS},
 }
-TOP = {"__init__", "cli", "cli_arguments", "cli_building", "cli_runs", "cli_show", "demo"}
+TOP = {
+    *("__init__", "cli", "cli_arguments", "cli_convert", "cli_info", "cli_ops", "cli_options", "cli_run", "cli_runs"),
+    *("cli_show", "cli_try", "demo"),
+}
 
 USE_DASK = {"graph", "io", "run", "hyperstack"}
-USE_DASK_CONFIG = {"config", "cli_building"}  # dask.config, and nothing else of Dask
+USE_DASK_CONFIG = {"config"}  # dask.config, and nothing else of Dask
 
 
 def part(file: Path) -> str:

@@ -29,6 +29,8 @@ from bigbia.graph.boxes import Box, Grid, describe, grown, shape_of, slices, who
 Parts = tuple[list[np.ndarray], ...]
 Blocks = Mapping[str, Mapping[tuple[int, ...], np.ndarray]]  # live arrays: name -> block index -> block
 
+STAND_INS: Any = "bigbia stand-ins"  # of a deep copy's memo: token -> the node that stands for the one of that token
+
 
 class Source(Protocol):
     """A store: what `Store` reads from. Picklable, thread-safe."""
@@ -63,8 +65,12 @@ class Node:
         raise NotImplementedError
 
     def __deepcopy__(self, memo: dict) -> Node:
-        """Nodes never change: only what reads a copied stage is another one (`scratch.moved`)."""
+        """Nodes never change: only what reads a copied stage, or a stand-in, is another one."""
         if id(self) not in memo:
+            stand_in = memo.get(STAND_INS, {}).get(self.token)
+            if stand_in is not None:
+                memo[id(self)] = stand_in
+                return stand_in
             children = tuple(copy.deepcopy(child, memo) for child in self.children)
             changed = any(a is not b for a, b in zip(children, self.children))
             memo[id(self)] = self.rebuilt(children) if changed else self
@@ -101,6 +107,20 @@ class Literal(Node):
 
     def __post_init__(self) -> None:
         self._set(shape=self.value.shape, dtype=self.value.dtype, token="literal-" + tokenize(self.value))
+
+    def compute(self, box: Box, parts: Parts) -> np.ndarray:
+        return self.value[slices(box)]
+
+
+@dataclass(frozen=True, eq=False)
+class AtHand(Node):
+    """An array that stands for an image of that token."""
+
+    value: np.ndarray
+    what: str
+
+    def __post_init__(self) -> None:
+        self._set(shape=self.value.shape, dtype=self.value.dtype, token=self.what)
 
     def compute(self, box: Box, parts: Parts) -> np.ndarray:
         return self.value[slices(box)]

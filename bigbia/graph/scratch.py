@@ -333,17 +333,17 @@ class Owner:
     def __reduce__(self) -> tuple:
         return (Owner, (self.path, self.sums))
 
-    def __deepcopy__(self, memo: dict) -> Owner:
-        """The owner that a run's copy of the stage has: see `moved`."""
-        home = memo.get(_HOME)
-        return self if home is None or self.folder.complete else Owner(home / self.path.name, sums=True)
+    def __deepcopy__(self, memo: dict) -> Any:
+        """The owner that a copy of the stage has: see `moved`, and `graph/at_hand.py`."""
+        other = memo.get(ELSEWHERE)
+        return self if other is None else other(self)
 
     @property
     def folder(self) -> Folder:
         return Folder(self.path, self.sums)
 
 
-_HOME: Any = "bigbia scratch"
+ELSEWHERE: Any = "bigbia scratch"  # of a deep copy's memo: owner -> the owner that its copy has
 
 
 def moved(things: Any, home: Path) -> Any:
@@ -351,7 +351,11 @@ def moved(things: Any, home: Path) -> Any:
 
     So a run can be gone on with by another process, and does not meddle with what a lazy image of this one leaves.
     """
-    return copy.deepcopy(things, {_HOME: home})
+
+    def here(owner: Owner) -> Owner:
+        return owner if owner.folder.complete else Owner(home / owner.path.name, sums=True)
+
+    return copy.deepcopy(things, {ELSEWHERE: here})
 
 
 def given_back(stage: Any, copied: Any) -> None:

@@ -82,8 +82,23 @@ def fingerprint(parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def without_tokens(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a run without what the pipeline and the input imply: how each voxel is made, as a hash."""
+    output = {
+        place: {k: v for k, v in about.items() if k not in ("voxels", "blocks")}
+        if isinstance(about, Mapping)
+        else about
+        for place, about in parts["output"].items()
+        if place != "blocks"
+    }
+    output["tables"] = sorted(parts["output"].get("tables", ()))
+    return {**parts, "output": {**output, "whole": True}}
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The parts in which two runs differ, a text each: "pipeline.steps.smooth.sigma: 1 -> 2"."""
+    if old.get("output", {}).get("whole"):  # an image of a batch
+        new = without_tokens(new)
     before, after = dict(_flat(old)), dict(_flat(new))
     found = []
     for key in sorted({*before, *after}):

@@ -23,7 +23,7 @@ from bigbia.run.ledger import FOLDER, read_json
 FORMAT = 1
 PROVENANCE = f"{FOLDER}/provenance.json"
 ALSO = ("dask", "distributed", "xarray", "pandas", "tifffile", "ome-zarr")  # no voxel depends on their version
-NOT_PLACES = ("tables", "table_format", "blocks")  # of what a run says of its output
+NOT_PLACES = ("tables", "table_format", "blocks", "whole")  # of what a run says of its output
 
 
 def provenance(

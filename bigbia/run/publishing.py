@@ -89,8 +89,13 @@ def seal(run: Run, outputs: Sequence[Output], stages: Sequence[Stage], others: S
 
 def sign(root: Path, manifest: Mapping[str, Any], more: Iterable[Written] = ()) -> None:
     """Write the manifest, with the files about the run that came after it was made, and a hash of itself."""
+    write_json(root / MANIFEST, signed(manifest, more))
+
+
+def signed(manifest: Mapping[str, Any], more: Iterable[Written] = ()) -> dict[str, Any]:
+    """The manifest as it is written."""
     found = {**manifest, "metadata": [*manifest["metadata"], *map(list, more)]}
-    write_json(root / MANIFEST, {**found, "hash": _hash(found)})
+    return {**found, "hash": _hash(found)}
 
 
 def _hash(manifest: Mapping[str, Any]) -> str:

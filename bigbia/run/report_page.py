@@ -59,21 +59,26 @@ def page(report: Mapping[str, Any], root: Path) -> str:
         _origin(report),
         _next(report),
     ]
+    return document(f"{name}: run report", sections)
+
+
+def document(title: str, sections: Iterable[str]) -> str:
+    """A page of some sections, which loads nothing. The title is safe."""
     body = "\n".join(filter(None, sections))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="color-scheme" content="light dark">\n'
-        f"<title>{name}: run report</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
-def _section(title: str, content: str, note: str = "") -> str:
+def section(title: str, content: str, note: str = "") -> str:
     note = f'<p class="note">{note}</p>' if note else ""
     return f"<section>\n<h2>{title}</h2>\n{note}{content}\n</section>"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
+def table_of(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
     """Cells are HTML. A heading that begins with # is of figures, to the right."""
     right = [h.startswith("#") for h in head]
     tags = [' class="n"' if r else "" for r in right]
@@ -136,19 +141,19 @@ def _wrong(report: Mapping[str, Any]) -> str:
             for f in report["failures"]
         ]
         head = ("Stage", "Voxels", "Why", "#Attempts", "Worker", "#Its peak", "Error")
-        content += _section("Failures", _table(head, failures), _more(report["failed"] - len(failures)))
+        content += section("Failures", table_of(head, failures), _more(report["failed"] - len(failures)))
     if lacking := report["missing"]:
         missing = [
             (safe(m.get("stage")), safe(m.get("region") or m.get("block")), _error(m["error"])) for m in lacking[:TOLD]
         ]
         note = "These could not be computed, and the run was told to do without: zeros stand for them."
-        table = _table(("Stage", "Block", "Error"), missing)
-        content += _section("Missing blocks", table, f"{note} {_more(len(lacking) - TOLD)}")
+        table = table_of(("Stage", "Block", "Error"), missing)
+        content += section("Missing blocks", table, f"{note} {_more(len(lacking) - TOLD)}")
     if absent := report.get("missing_chunks"):
         note = "Chunks that the input does not have: they were read as its fill value."
         found = absent.items() if isinstance(absent, Mapping) else [("", absent)]
-        content += _section(
-            "Missing in the input", _table(("Input", "Chunks"), [(safe(k), safe(v)) for k, v in found]), note
+        content += section(
+            "Missing in the input", table_of(("Input", "Chunks"), [(safe(k), safe(v)) for k, v in found]), note
         )
     return content
 
@@ -168,7 +173,7 @@ def _pictures(report: Mapping[str, Any], root: Path) -> str:
         try:
             some = list(pictures(root, {place: layout}))
             wide = WIDTHS[len(some) > 3]
-            figures = "".join(_figure(picture, wide) for picture in some)
+            figures = "".join(figure(picture, wide) for picture in some)
         except Exception as error:  # a damaged file, say: the rest of the report is worth having all the same
             figures = f'<p class="note">cannot be drawn: {safe(type(error).__name__)}: {safe(error)}</p>'
         shape = ", ".join(f"{a} {n:,}" for a, n in zip(layout["axes"], layout["shape"]))
@@ -183,10 +188,10 @@ def _pictures(report: Mapping[str, Any], root: Path) -> str:
     if (more := len(report["outputs"]) - IMAGES) > 0:
         groups.append(f'<p class="note">and {more} more</p>')
     note = "" if report["state"] == "published" else "Unfinished: where nothing has been written yet, it is black."
-    return _section("Result", "".join(groups), note)
+    return section("Result", "".join(groups), note)
 
 
-def _figure(picture: Picture, wide: float) -> str:
+def figure(picture: Picture, wide: float) -> str:
     width = min(wide, wide * max(picture.aspect, 0.15))
     data = base64.b64encode(picture.png).decode()
     crisp = ' class="crisp"' if picture.labels else ""
@@ -230,7 +235,7 @@ def _stages(rows: Sequence[Mapping[str, Any]]) -> str:
         lines.append((f"<small>{len(rest)} small steps between</small>", f"{done:,}", "", "", bar, "", ""))
     head = ("Step", "#Tasks", "#Done before", "#Tried again", "Time", "Voxels a second", "Peak memory")
     note = "In the order in which they ran. Peak memory: the most that a process had taken by the end of the step."
-    return _section("Steps", _table(head, lines, "stages") + f"<p>{_more(len(told) - ROWS)}</p>", note)
+    return section("Steps", table_of(head, lines, "stages") + f"<p>{_more(len(told) - ROWS)}</p>", note)
 
 
 def _together(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -290,7 +295,7 @@ def _maps(maps: Sequence[Mapping[str, Any]]) -> str:
         drawing = f'<div class="row">{block_map(m)}</div>{legend(m)}'
         drawn.append(f'{head}{drawing}<p class="note">{"; ".join(facts)}</p>')
     note = "Of the steps that wrote the output and of those with trouble."
-    return _section("Blocks", "".join(drawn), note) if drawn else ""
+    return section("Blocks", "".join(drawn), note) if drawn else ""
 
 
 def _memory(memory: Mapping[str, Any]) -> str:
@@ -309,7 +314,7 @@ def _memory(memory: Mapping[str, Any]) -> str:
         rows.append(("measured / predicted", f"{measured / predicted:.2f}", ""))
     if limit:
         rows.append(("may be used", _bar(limit / top, size(limit), "rate"), "bigbia.memory"))
-    return _section("Memory", _table(("", "", ""), rows, "memory"))
+    return section("Memory", table_of(("", "", ""), rows, "memory"))
 
 
 def _pipeline(report: Mapping[str, Any]) -> str:
@@ -318,7 +323,7 @@ def _pipeline(report: Mapping[str, Any]) -> str:
         return ""
     if found["problem"]:
         note = f"What was kept as pipeline.yaml is no pipeline: {safe(found['problem'])}"
-        return _section("Pipeline", "", note)
+        return section("Pipeline", "", note)
     if len(found["nodes"]) > NODES:
         drawn = f'<p class="note">{len(found["nodes"]):,} steps are too many to draw.</p>'
     else:
@@ -326,7 +331,7 @@ def _pipeline(report: Mapping[str, Any]) -> str:
     from bigbia.run.pipeline_file import dumps
 
     text = f"<details><summary>pipeline.yaml, as it was run</summary><pre>{safe(dumps(report['pipeline']))}</pre></details>"
-    return _section("Pipeline", drawn + text)
+    return section("Pipeline", drawn + text)
 
 
 def _sessions(sessions: Sequence[Mapping[str, Any]]) -> str:
@@ -346,7 +351,7 @@ def _sessions(sessions: Sequence[Mapping[str, Any]]) -> str:
         for s in sessions
     ]
     head = ("Began", "Ended", "#Time", "Host", "#Threads", "#Memory", "Integrity", "Ended by")
-    return _section("Sessions", _table(head, rows))
+    return section("Sessions", table_of(head, rows))
 
 
 # ---- where it comes from ---------------------------------------------------------------------------------------------
@@ -372,17 +377,17 @@ def _origin(report: Mapping[str, Any]) -> str:
         ("hash of all files", f"<code>{safe(report['files']['root'])}</code>" if report["files"] else "not published"),
         ("run", f"<code>{safe(report['run'])}</code>"),
     ]  # fmt: skip
-    return _section("Where it comes from", _table(("", ""), [r for r in rows if r[1]], "facts"))
+    return section("Where it comes from", table_of(("", ""), [r for r in rows if r[1]], "facts"))
 
 
 def _next(report: Mapping[str, Any]) -> str:
     name = shlex.quote(report["output"])
     if report["state"] != "published":
-        return _section(
+        return section(
             "What to do with it", "<p>Run the same command again: blocks that are done are not done again.</p>"
         )
     rows = [
         (f"<code>bigbia verify {safe(name)}</code>", "reads every file again and compares it with its hash"),
         (f"<code>bigbia rerun {safe(name)}</code>", "makes it again from its input and compares"),
     ]
-    return _section("What to do with it", _table(("", ""), rows, "facts"))
+    return section("What to do with it", table_of(("", ""), rows, "facts"))

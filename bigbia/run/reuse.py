@@ -54,6 +54,8 @@ class Earlier:
             return None
         if manifest is None or record is None or record["parts"]["versions"] != parts["versions"]:
             return None
+        if record["parts"]["output"].get("whole"):  # a small image of a batch, made in one piece
+            return None
         return cls(path, manifest, record)
 
     @property
