@@ -14,7 +14,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-BENCH ?= main_job graphs scaling labels label_scale watershed operators stream contract memory blocks faults
+BENCH ?= main_job graphs scaling labels label_scale watershed operators stream contract memory blocks faults convert batch
 
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed

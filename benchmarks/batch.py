@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=HERE / "results")
     given = parser.parse_args(argv)
     given.data.mkdir(parents=True, exist_ok=True)
-    results: dict[str, Any] = {"machine": report.machine(), "images": given.images, "rows": []}
+    results: dict[str, Any] = {"machine": report.machine(), "rows": []}
     for side in map(int, given.sides.split(",")):
         folder = Path(tempfile.mkdtemp(prefix="batch-", dir=given.data))
         try:
@@ -128,7 +128,7 @@ def lines_of(results: dict[str, Any]) -> list[str]:
         larger = side * -(-row["images"] // side) / row["images"]  # the large one has empty places at its end
         rows.append(
             [
-                f"{row['side']} x {row['side']}, {PIPELINES[row['pipeline']][1]}",
+                f"{row['images']} of {row['side']} x {row['side']}: {PIPELINES[row['pipeline']][1]}",
                 report.spread([r["wall"] for r in small]),
                 report.spread([r["wall"] for r in large]),
                 f"{pixels / walls[0] / 1e6:.1f}",
@@ -140,9 +140,9 @@ def lines_of(results: dict[str, Any]) -> list[str]:
         )
     head = ["image", "small, s", "large, s", "small, Mpixel/s", "large, Mpixel/s", "rate", "CPU s", "peak MiB"]
     return [
-        "# A thousand small images against one large one",
+        "# Many small images against one large one",
         "",
-        f"{results['images']} images and one of as many pixels; medians (least..most). `python benchmarks/batch.py`",
+        "Small images against one of as many pixels; medians (least..most). `python benchmarks/batch.py`",
         "",
         *report.machine_lines(results["machine"]),
         "",

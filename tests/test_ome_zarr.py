@@ -155,6 +155,9 @@ def test_every_chunk_is_there_and_has_a_checksum(tmp_path):
     (array,) = write(tmp_path / "x.zarr", zeros)
     assert len(list((tmp_path / "x.zarr/0/c").rglob("*"))) == 2 + 4 + 8
     codecs = json.loads((tmp_path / "x.zarr/0/zarr.json").read_text())["codecs"]
+    assert [c["name"] for c in codecs] == ["bytes", "blosc", "crc32c"]
+    write(tmp_path / "bytes.zarr", zeros.astype("u1"))
+    codecs = json.loads((tmp_path / "bytes.zarr/0/zarr.json").read_text())["codecs"]
     assert [c["name"] for c in codecs] == ["bytes", "zstd", "crc32c"]
     (shards,) = write(tmp_path / "s.zarr", zeros, shards=(32, 32, 32))
     assert shards.shards == (32, 32, 32)

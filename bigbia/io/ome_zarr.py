@@ -75,7 +75,7 @@ def create_image(
     voxel_size, unit, origin : by spatial axis, from `hyperstack.voxel_size`, `unit`, `origin`; None: voxels have size 1
     channels : names, one where there is no axis c; None: numbers
     chunks, shards : voxels an axis; a shard is whole chunks (0.5 only). Cut to a level's shape where that is smaller.
-    version : "0.5" (Zarr 3; zstd and crc32c) or "0.4" (Zarr 2; blosc)
+    version : "0.5" (Zarr 3; blosc or, of single bytes, zstd; crc32c) or "0.4" (Zarr 2; blosc)
     levels : how many, None until the longest spatial axis has at most 256 voxels
     labels : a label image: adds `image-label`, whose source is the image two folders up; call `register_label` too
     first_level : leave out the finest ones: level 0 in the file is this one
@@ -167,10 +167,13 @@ def _create_array(
         return group.create_array(
             name, **common, compressors=codec, fill_value=0, chunk_key_encoding=separator, attributes=attributes
         )
-    from zarr.codecs import Crc32cCodec, ZstdCodec
+    from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
-    # zstd alone decodes a flipped bit to wrong voxels.
-    codecs = [ZstdCodec(level=1), Crc32cCodec()]
+    # The bytes of one weight side by side pack twice as fast, and into a fifth less. Neither codec notices a flipped bit:
+    # crc32c does.
+    width = dtype.itemsize
+    blosc = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle", typesize=width)
+    codecs = [blosc if width > 1 else ZstdCodec(level=1), Crc32cCodec()]
     return group.create_array(name, **common, shards=shards, compressors=codecs, fill_value=0, dimension_names=axes)
 
 

@@ -27,6 +27,7 @@ from bigbia.io.zarr_layout import MAX_BYTES, check_dtype, check_shape
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WHOLE_PAGE = 64 << 20  # bytes up to which a page is decoded at once
 PIECE = 1 << 20  # bytes of a mapped file that are read at once
+LONG_RUN = 16 << 10  # bytes from which on a run is read, and not mapped
 
 
 def is_tiff(place: Place) -> bool:
@@ -182,9 +183,7 @@ class TiffSource:
             if self.place.local:
                 self._check_unchanged()
             if self.mapped:
-                offset, dtype = self.mapped
-                voxels = np.memmap(self.place.url, mode="r", dtype=dtype, offset=offset, shape=self.shape)
-                return np.array(voxels[slices(box)], self.dtype, order="C", copy=True)
+                return self._read_mapped(box, *self.mapped)
             if self.paged is None:
                 return np.ascontiguousarray(self._handle()[slices(box)], dtype=self.dtype)
             return self._read_pages(box, self.paged)
@@ -197,6 +196,36 @@ class TiffSource:
                 f"{self.place}: {describe(box, self.axes)} cannot be decoded: {_reason(error)}: the file is damaged, "
                 "restore it"
             ) from None
+
+    def _read_mapped(self, box: Box, offset: int, dtype: str) -> np.ndarray:
+        """Voxels that lie one after the other.
+
+        Long runs are read into place: of a mapped file every page costs a fault, and counts as memory. Short ones are copied
+        from the mapped file.
+        """
+        lead = len(box)
+        while lead and box[lead - 1] == (0, self.shape[lead - 1]):
+            lead -= 1
+        lead = max(0, lead - 1)  # the axes that count runs
+        out = np.empty(shape_of(box), dtype)
+        if math.prod(out.shape[lead:]) * out.itemsize < LONG_RUN:
+            out[...] = np.memmap(self.place.url, mode="r", dtype=dtype, offset=offset, shape=self.shape)[slices(box)]
+            return out.astype(self.dtype, copy=False)
+        strides = [math.prod(self.shape[a + 1 :]) for a in range(len(box))]
+        first = sum(start * stride for (start, _), stride in zip(box, strides))
+        with open(self.place.url, "rb", buffering=0) as file:
+            for index in np.ndindex(*out.shape[:lead]):
+                at = offset + (first + sum(i * stride for i, stride in zip(index, strides))) * out.itemsize
+                left = memoryview(out[index].reshape(-1).view(np.uint8).data)
+                file.seek(at)
+                while len(left):
+                    got = file.readinto(left)
+                    if not got:
+                        raise InputError(
+                            f"{self.place}: is cut off at byte {file.tell()}: restore it, or copy it again"
+                        )
+                    left = left[got:]
+        return out.astype(self.dtype, copy=False)
 
     def _read_pages(self, box: Box, lead: int) -> np.ndarray:
         out = np.empty(shape_of(box), self.dtype)
@@ -254,7 +283,7 @@ def _piece(shape: tuple[int, ...], axes: str, itemsize: int) -> tuple[int, ...]:
     """A unit of a mapped file: full rows, some 64 of them, of as many planes as make a mebibyte."""
     rows = axes.index("Y") if "Y" in axes else max(0, len(shape) - 2)
     piece = [min(n, 64) if i == rows else n if i > rows else 1 for i, n in enumerate(shape)]
-    if rows:
+    if rows and axes[rows - 1] not in "TC":  # times and channels are worked on one by one
         piece[rows - 1] = max(1, min(shape[rows - 1], 16, PIECE // (math.prod(piece) * itemsize)))
     return tuple(piece)
 

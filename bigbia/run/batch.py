@@ -47,6 +47,7 @@ FIRST = 5  # images that fail, none having succeeded: something is fundamentally
 TOGETHER, SECONDS = 64, 2.0  # outputs that are published at once, and how long the first of them waits for the others
 RECORD = f"{FOLDER}/batch.json"
 NEW = f"{FOLDER}/new"
+QUEUED = 32  # images that wait for each thread, while others are brought to the disk
 KINDS = 64  # kinds of images that are remembered
 NOTES = 3  # images that are named for a note that many have
 
@@ -195,7 +196,7 @@ class _Work:
         pending: dict[Future, Image] = {}
         try:
             while True:
-                for image in islice(waiting, 2 * threads - len(pending)):
+                for image in islice(waiting, QUEUED * threads - len(pending)):
                     pending[pool.submit(one, image)] = image
                 if not pending:
                     break
