@@ -184,7 +184,7 @@ WRONG = [
     ("smooth.sigma", [], "there are no values"),
     ("smooth.sigma", "0.5 um", "must be a list"),
     ("smooth.sigma", ["1", "1"], "the value 1 is there twice"),
-    ("smooth.sigma", [object()], "a object is no value"),
+    ("smooth.sigma", [dict], "a type is no value"),
     ("smooth.sigma", list(range(65)), "65 values are more than a picture holds"),
     ("mask", ["smooth >"], "is not an expression"),
 ]
