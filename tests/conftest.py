@@ -50,3 +50,19 @@ def data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real images are not here: set BIGBIA_TEST_DATA to their folder")
     return folder
+
+
+@pytest.fixture
+def sources(monkeypatch):
+    """The sources that `open` made, in order."""
+    from bigbia.graph import dask
+
+    seen = []
+    original = dask.from_source
+
+    def from_source(source, block="auto"):
+        seen.append(source)
+        return original(source, block)
+
+    monkeypatch.setattr(dask, "from_source", from_source)
+    return seen

@@ -253,7 +253,7 @@ def test_what_many_images_have_in_common_is_said_once(tmp_path):
         zarr.create_array(tmp_path / f"bare{k}.zarr", data=picture(k))
     said = command("run", tmp_path / "p.yaml", tmp_path / "bare*.zarr", "-o", tmp_path / "out")
     assert said.count("nothing says which axes") == batch.NOTES + 1
-    assert f"{8 - batch.NOTES} more images: nothing says which axes" in said
+    assert f"and {8 - batch.NOTES} more images: nothing says which axes" in said
 
 
 def test_patterns_folders_and_names_that_lead_to_nothing_are_refused(files, tmp_path):

@@ -96,6 +96,7 @@ def small_labels(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_labels_are_equal_and_measured(small_labels):
     found = json.loads((small_labels / "results" / "labels.json").read_text())["kinds"]["percolation"]
     assert found["equal"]["bigbia"]["labels_equal"]

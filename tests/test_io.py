@@ -12,7 +12,6 @@ import tifffile
 import zarr
 from images import DATA, SHAPE, check_source, multiscale, opened, refused, scaled, voxels, write_zarr
 
-import bigbia.graph.dask as graph
 from bigbia.errors import BigbiaWarning, InputError, ParameterError
 from bigbia.hyperstack import channels, origin, time_step, unit, voxel_size
 from bigbia.io.opening import describe
@@ -29,20 +28,6 @@ MULTISCALES = sorted(
 pytestmark = pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")
 no_data = pytest.mark.skipif(not TIFFS, reason=f"no images under {DATA}: set BIGBIA_TEST_DATA")
 named = {"ids": lambda p: str(p.relative_to(DATA)) if isinstance(p, Path) else None}
-
-
-@pytest.fixture(autouse=True)
-def sources(monkeypatch):
-    """The sources that `open` made, in order."""
-    seen = []
-    original = graph.from_source
-
-    def from_source(source, block="auto"):
-        seen.append(source)
-        return original(source, block)
-
-    monkeypatch.setattr(graph, "from_source", from_source)
-    return seen
 
 
 @no_data

@@ -168,6 +168,7 @@ class Sparse:
         return block
 
 
+@pytest.mark.slow
 def test_objects_and_numbers_past_two_to_the_32(monkeypatch):
     """Places past 2**32 come from the store; numbers past it from roots that are said to come before."""
     lazy = from_source(Sparse(), Sparse.chunks)

@@ -63,6 +63,7 @@ NOISE = 3 * MIB  # what a process grows by in any case: first uses, the allocato
 
 # ---- calibration -----------------------------------------------------------------------------------------------------
 @linux
+@pytest.mark.slow
 def test_tasks_take_what_was_foretold():
     lines = fresh(96, *FEW)
     assert tuple(line["case"] for line in lines) == FEW
@@ -79,6 +80,7 @@ def test_every_operator_takes_what_was_foretold(name):
 
 
 @linux
+@pytest.mark.slow
 def test_objects_of_noise_take_what_was_foretold():
     """Runs of one voxel and a half: the most of them that memory is foretold for."""
     (line,) = fresh(96, "noise")

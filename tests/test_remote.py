@@ -13,27 +13,12 @@ import tifffile
 import zarr
 from images import check_source, multiscale, opened, refused, scaled, voxels, write_zarr
 
-import bigbia.graph.dask as graph
 from bigbia.errors import BigbiaError, StorageError
 from bigbia.hyperstack import unit, voxel_size
 from bigbia.io.describing import describe
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of botocore and aiohttp, about themselves
 BUCKET = "bigbia-images"
-
-
-@pytest.fixture(autouse=True)
-def sources(monkeypatch):
-    """The sources that `open` made, in order."""
-    seen = []
-    original = graph.from_source
-
-    def from_source(source, block="auto"):
-        seen.append(source)
-        return original(source, block)
-
-    monkeypatch.setattr(graph, "from_source", from_source)
-    return seen
 
 
 @pytest.fixture(scope="module")

@@ -396,6 +396,7 @@ def test_the_root_does_not_depend_on_the_order():
     assert root_of([("a", 1, "x"), ("b", 1, "y")]) != root_of([("a", 1, "y"), ("b", 1, "x")])
 
 
+@pytest.mark.slow
 def test_the_ledger_of_many_blocks_takes_little_memory(tmp_path):
     import tracemalloc
 

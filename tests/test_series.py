@@ -9,7 +9,6 @@ import pytest
 import tifffile
 from images import check_source, opened, refused
 
-import bigbia.graph.dask as graph
 from bigbia.errors import BigbiaWarning, InputError, ParameterError
 from bigbia.hyperstack import channels, time_step, unit, voxel_size
 from bigbia.io.describing import describe
@@ -17,20 +16,6 @@ from bigbia.io.opening import open as open_image
 from bigbia.io.places import Place
 from bigbia.io.series import OPEN
 from bigbia.io.series_files import files_of, name_for, suggested
-
-
-@pytest.fixture(autouse=True)
-def sources(monkeypatch):
-    """The sources that `open` made, in order."""
-    seen = []
-    original = graph.from_source
-
-    def from_source(source, block="auto"):
-        seen.append(source)
-        return original(source, block)
-
-    monkeypatch.setattr(graph, "from_source", from_source)
-    return seen
 
 
 def write(folder, pattern, *, shape=(7, 9), dtype="u2", words=None, **axes):

@@ -7,26 +7,10 @@ import pytest
 import tifffile
 from images import check_source, opened, refused, voxels
 
-import bigbia.graph.dask as graph
 from bigbia.errors import BigbiaWarning, InputError, MissingExtraError, ParameterError
 from bigbia.hyperstack import channels, time_step, unit, voxel_size
 from bigbia.io.opening import describe
 from bigbia.io.opening import open as open_image
-
-
-@pytest.fixture(autouse=True)
-def sources(monkeypatch):
-    """The sources that `open` made, in order."""
-    seen = []
-    original = graph.from_source
-
-    def from_source(source, block="auto"):
-        seen.append(source)
-        return original(source, block)
-
-    monkeypatch.setattr(graph, "from_source", from_source)
-    return seen
-
 
 TIFF_KINDS = {
     "plain": {},

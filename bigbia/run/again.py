@@ -120,7 +120,8 @@ def _job(path: Path, scheduler: str | None, progress: Any) -> tuple[Job, dict[st
     parts, origin = (record or {}).get("parts", {}), (record or {}).get("origin") or {}
     if (record or {}).get("into"):
         raise RunError(
-            f"{path}: was written into its image: run the same pipeline again, with --into-input --overwrite"
+            f"{path}: was written into its image: run the same pipeline into it again, with overwrite=True (--into-input "
+            "--overwrite)"
         )
     if not parts.get("pipeline") or "input" not in origin:
         raise RunError(

@@ -206,8 +206,8 @@ class _Work:
                     if not self._settled(image, future):
                         large.append(image)
                         continue
+                    self._check_first()
                     yield image
-                self._check_first()
                 if self.ready and (len(self.ready) >= TOGETHER or time.monotonic() - self.since > SECONDS):
                     self.publish()
             self.publish()
@@ -374,7 +374,7 @@ def _to_the_disk(folders: Sequence[Path], root: Path) -> None:
 @contextmanager
 def gathered_notes() -> Iterator[None]:
     """Say what is noted of many images once, with how many: a thousand lines alike are read by nobody."""
-    seen: dict[str, int] = {}
+    seen: dict[str, set[str]] = {}  # what is said, without the image that it is said of -> the whole texts
     show = warnings.showwarning
 
     def gathered(message: Any, category: Any, *where: Any, **more: Any) -> None:
@@ -382,17 +382,18 @@ def gathered_notes() -> Iterator[None]:
             show(message, category, *where, **more)
             return
         text = str(message)
-        _, colon, said = text.partition(": ")
-        key = said if colon else text
-        seen[key] = seen.get(key, 0) + 1
-        if seen[key] <= NOTES:
-            show(message, category, *where, **more)
+        image, colon, said = text.partition(": ")
+        texts = seen.setdefault(said if colon and os.sep in image else text, set())
+        if text not in texts:
+            texts.add(text)
+            if len(texts) <= NOTES:
+                show(message, category, *where, **more)
 
     warnings.showwarning = gathered
     try:
         yield
     finally:
         warnings.showwarning = show
-        for said, count in seen.items():
-            if count > NOTES:
-                warnings.warn(f"{count - NOTES} more images: {said}", BigbiaWarning, stacklevel=3)
+        for said, texts in seen.items():
+            if len(texts) > NOTES:
+                warnings.warn(f"and {len(texts) - NOTES} more images: {said}", BigbiaWarning, stacklevel=3)
