@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 
 import bigbia
 from bigbia import cli
-from bigbia.errors import InputError, ParameterError
+from bigbia.errors import BigbiaWarning, InputError, ParameterError
 from bigbia.graph import at_hand
 from bigbia.io.tables import read_table
 from bigbia.run import batch, batch_inputs, pipeline_run, small
@@ -256,6 +257,21 @@ def test_what_many_images_have_in_common_is_said_once(tmp_path):
     assert f"and {8 - batch.NOTES} more images: nothing says which axes" in said
 
 
+def test_notes_come_through_whatever_threads_do_to_the_filters(recwarn):
+    filters = list(warnings.filters)
+    with batch.gathered_notes():
+        first, second = warnings.catch_warnings(), warnings.catch_warnings()
+        first.__enter__()
+        warnings.simplefilter("ignore")
+        second.__enter__()
+        first.__exit__(None, None, None)
+        second.__exit__(None, None, None)  # "ignore" is left behind, as by two threads
+        warnings.warn("/data/a.tif: is odd", BigbiaWarning, stacklevel=1)
+        warnings.warn("/data/a.tif: is odd", BigbiaWarning, stacklevel=1)
+    assert [str(w.message) for w in recwarn] == ["/data/a.tif: is odd"]
+    assert warnings.filters == filters
+
+
 def test_patterns_folders_and_names_that_lead_to_nothing_are_refused(files, tmp_path):
     run = ("run", tmp_path / "p.yaml")
     out = ("-o", tmp_path / "out")
@@ -285,6 +301,36 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(files, tmp_path):
         inputs_of([str(files), str(files / "im0.tif")])
     with pytest.raises(InputError, match="matches nothing"):
         inputs_of([str(files / "*.nd2")])
+
+
+def test_python_runs_many_as_the_command_does(files, plate, tmp_path):
+    p = bigbia.pipeline.load(tmp_path / "p.yaml")
+    command("run", tmp_path / "p.yaml", plate, "-o", tmp_path / "out", "-q")
+    found = p.run(plate, tmp_path / "mine")
+    assert [image.state for image in found.images] == ["done"] * 4
+    the_same(tmp_path / "mine" / "A1_1.zarr", tmp_path / "out" / "A1_1.zarr")
+    one = p.run(plate, tmp_path / "one.zarr", well="A1", field="1")
+    assert arrays_of(one).keys() == arrays_of(tmp_path / "out" / "A1_1.zarr").keys()
+    found = p.run([files / "im0.tif", files / "none.tif"], tmp_path / "two")
+    assert [image.state for image in found.images] == ["done", "failed"]
+    assert found.tables == {"cells.parquet": found.images[0].rows["cells"]}
+
+
+def test_labels_of_a_plate_go_into_its_fields(plate, tmp_path):
+    text = PIPELINE.replace("  images: {smooth: smooth, mask: mask}\n", "")
+    (tmp_path / "labels.yaml").write_text(text)
+    before = {n: d for n, d in all_files(plate).items() if "/0/c/" in n}
+    assert "into the images: 4 done" in command("run", tmp_path / "labels.yaml", plate, "--into-input")
+    assert {n: d for n, d in all_files(plate).items() if n in before} == before
+    command("run", tmp_path / "labels.yaml", plate, "-o", tmp_path / "out", "-q")
+    for well, name in (("A/1/1", "A1_1"), ("B/1/0", "B1")):
+        inside, beside = (
+            bigbia.open(p / "labels" / "cells") for p in (plate / well, tmp_path / "out" / f"{name}.zarr")
+        )
+        np.testing.assert_array_equal(inside, beside)
+        assert bigbia.verify(plate / well / "labels" / "split").ok
+    said = command("run", tmp_path / "labels.yaml", plate, "--into-input", code=4)
+    assert "exists" in said
 
 
 def test_processes_do_each_image_as_a_run(files, tmp_path):

@@ -373,27 +373,29 @@ def _to_the_disk(folders: Sequence[Path], root: Path) -> None:
 
 @contextmanager
 def gathered_notes() -> Iterator[None]:
-    """Say what is noted of many images once, with how many: a thousand lines alike are read by nobody."""
-    seen: dict[str, set[str]] = {}  # what is said, without the image that it is said of -> the whole texts
-    show = warnings.showwarning
+    """Say at the end what was noted of the images, and of many once, with how many: a thousand lines are read by nobody.
 
-    def gathered(message: Any, category: Any, *where: Any, **more: Any) -> None:
-        if not issubclass(category, BigbiaWarning):
-            show(message, category, *where, **more)
+    Python's filters of warnings belong to the process: threads that change them for a moment, as libraries do, leave each
+    other's behind. So notes do not pass them before the threads have ended, and the filters are put back.
+    """
+    seen: dict[str, dict[str, None]] = {}  # what is said, without the image that it is said of -> the whole texts
+    warn = warnings.warn
+
+    def gathered(message: Any, category: Any = None, stacklevel: int = 1, *more: Any, **words: Any) -> None:
+        if not (isinstance(category, type) and issubclass(category, BigbiaWarning)):
+            warn(message, category, stacklevel + 1, *more, **words)
             return
-        text = str(message)
-        image, colon, said = text.partition(": ")
-        texts = seen.setdefault(said if colon and os.sep in image else text, set())
-        if text not in texts:
-            texts.add(text)
-            if len(texts) <= NOTES:
-                show(message, category, *where, **more)
+        image, colon, said = str(message).partition(": ")
+        seen.setdefault(said if colon and os.sep in image else str(message), {})[str(message)] = None
 
-    warnings.showwarning = gathered
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.warn = gathered  # type: ignore[assignment]
+            yield
     finally:
-        warnings.showwarning = show
+        warnings.warn = warn
         for said, texts in seen.items():
+            for text in list(texts)[:NOTES]:
+                warnings.warn(text, BigbiaWarning, stacklevel=3)
             if len(texts) > NOTES:
                 warnings.warn(f"and {len(texts) - NOTES} more images: {said}", BigbiaWarning, stacklevel=3)

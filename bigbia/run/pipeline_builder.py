@@ -233,13 +233,15 @@ class PipelineBuilder:
 
         return explained(self.pipeline, path, **options)
 
-    def run(self, path: str | os.PathLike, output: str | os.PathLike | None, **options: Any) -> Path:
-        """Run it on the image at a path, as `bigbia run` does; the same files to the byte.
+    def run(
+        self, path: str | os.PathLike | Sequence[str | os.PathLike], output: str | os.PathLike | None, **options: Any
+    ) -> Any:
+        """Run it on the image at a path, or on many, as `bigbia run` does; the same files to the byte.
 
         Parameters
         ----------
-        path : of the image
-        output : the folder to write; None: labels and tables go into the image's own OME-Zarr
+        path : of the image; a list, a plate, a folder of images or a pattern stand for many
+        output : the folder to write, or that holds the outputs; None: labels and tables go into the image's own OME-Zarr
         options
             The command's by their names: settings=["smooth.sigma=0.8um"], axes, voxel_size, level, channels, region,
             block, on_missing, scene, well, field, memory, threads, scheduler, overwrite, restart, allow_missing,
@@ -247,15 +249,27 @@ class PipelineBuilder:
 
         Returns
         -------
-        The folder.
+        The folder. Of many images what became of each, a `Batch`: `images`, `failed`, `tables`.
 
         Raises
         ------
-        BigbiaError : what the command would end with
-        """
-        from bigbia.run.pipeline_run import run
+        BigbiaError : what the command would end with; of many images, those that fail are told in the batch
 
-        return run(self.pipeline, path, output, **options)
+        Examples
+        --------
+        >>> batch = p.run("plate.zarr", "results")  # doctest: +SKIP
+        >>> batch.failed  # doctest: +SKIP
+        []
+        """
+        from bigbia.run.batch_inputs import is_many
+        from bigbia.run.pipeline_run import place_of, run
+        from bigbia.run.recipe import run_many
+
+        several = isinstance(path, list | tuple)
+        words = [place_of(one, "input") for one in (path if several else [path])]  # type: ignore[union-attr]
+        if several or is_many(words, options):
+            return run_many(self.pipeline, words, output, **options)
+        return run(self.pipeline, words[0], output, **options)
 
     def try_values(self, parameter: str, values: Sequence[Any], path: str | os.PathLike, **options: Any) -> Any:
         """Run it once for each value of one parameter, and count: which sigma?
