@@ -248,6 +248,26 @@ def test_another_pipeline_is_not_put_over_an_output_unless_asked(files, tmp_path
     assert "1 done, 3 done before" in said
 
 
+def test_a_part_of_an_image_is_the_part(files, tmp_path, monkeypatch):
+    tifffile.imwrite(files / "im9.tif", picture(3, (80, 100)), resolution=(4, 4), metadata={"unit": "um"}, imagej=True)
+    words = ("run", tmp_path / "p.yaml", files / "im[0149].tif", "--region", "y=20:60,x=10:50", "-q")
+    command(*words, "-o", tmp_path / "out")
+    monkeypatch.setattr(small, "VOXELS", 5000)  # the part has 1600, but the images have more: they are not read whole
+    command(*words, "-o", tmp_path / "large")
+    for name in ("im0", "im1", "im9"):
+        assert (tmp_path / "large" / f"{name}.zarr" / FOLDER / "report.html").exists()
+        the_same(tmp_path / "out" / f"{name}.zarr", tmp_path / "large" / f"{name}.zarr")
+
+
+def test_only_what_is_an_output_is_replaced(files, tmp_path):
+    words = ("run", tmp_path / "p.yaml", files / "im0.tif", files / "im1.tif", "-o", tmp_path / "out")
+    (tmp_path / "out" / "im0.zarr").mkdir(parents=True)
+    (tmp_path / "out" / "im0.zarr" / "thesis.txt").write_text("years of work")
+    assert "im0.zarr: exists" in command(*words, "--restart", code=4)
+    assert "is no Zarr folder" in command(*words, "--overwrite", code=4)
+    assert (tmp_path / "out" / "im0.zarr" / "thesis.txt").read_text() == "years of work"
+
+
 def test_what_many_images_have_in_common_is_said_once(tmp_path):
     (tmp_path / "p.yaml").write_text(PIPELINE)
     for k in range(8):

@@ -37,7 +37,7 @@ from bigbia.run.batch_inputs import Input
 from bigbia.run.fingerprint import every_node, without_tokens
 from bigbia.run.job import Job
 from bigbia.run.ledger import FOLDER, read_json, write_json
-from bigbia.run.partial import led, partial_of
+from bigbia.run.partial import check_target, led, partial_of
 from bigbia.run.publishing import read_manifest
 from bigbia.run.recipe import Recipe
 from bigbia.run.save import run_job
@@ -247,24 +247,25 @@ class _Work:
         if partial_of(final).exists():  # a run of its own was stopped there
             return None
         opened = self.recipe.opened(image.input)
-        kind = self._kind(opened, image)
+        source = _only_source(opened)
+        kind = self._kind(opened, source, image)
         if kind is None:
             return None
-        source = _only_source(opened)
         parts = kind.parts_for(source)
-        if final.exists() and not self.how.get("restart"):
-            if _is_the_same(final, parts):
+        if final.exists():
+            if not self.how.get("restart") and _is_the_same(final, parts):
                 return True
             if not self.how.get("overwrite"):
                 raise RunError(f"{final}: exists, made in another way; choose another place, or pass --overwrite")
+            check_target(final, True)
         new = self.batch.folder / NEW / final.name
         made = kind.make(source, parts, {**kind.job.origin, "input": _place(image.input)}, final.name, new)
         image.seconds = round(time.perf_counter() - start, 4)
         return made
 
-    def _kind(self, opened: Any, image: Image) -> Kind | None:
+    def _kind(self, opened: Any, source: Any, image: Image) -> Kind | None:
         """The kind of a small image; None of a large one, and of one whose pipeline cannot be planted."""
-        key = kind_of(opened)
+        key = kind_of(opened, source)
         with self.lock:
             if key not in self.kinds:
                 if len(self.kinds) >= KINDS:

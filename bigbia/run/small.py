@@ -42,14 +42,18 @@ from bigbia.run.tasks import peak_memory, told, worker
 VOXELS = 1 << 24  # an image of more is cut into blocks, which all threads share
 
 
-def kind_of(image: Any) -> tuple:
-    """What a job depends on: two images of one kind have the same pipeline, node by node, but for the voxels."""
+def kind_of(image: Any, source: Any) -> tuple:
+    """What a job depends on: two images of one kind have the same pipeline, node by node, but for the voxels.
+
+    source : the store that the image is read from, of which it may be a part
+    """
     coordinates = tuple(
         (str(name), coordinate.dims, coordinate.values.tobytes(), str(coordinate.values.dtype), str(coordinate.attrs))
         for name, coordinate in sorted(image.coords.items(), key=lambda item: str(item[0]))
     )
     display = json.dumps(image.encoding.get("display"), sort_keys=True, default=str)
-    return image.dims, image.shape, str(image.dtype), image.chunks, coordinates, display
+    store = tuple(source.shape), str(source.dtype), str(image.encoding.get("block"))
+    return store, image.dims, image.shape, str(image.dtype), image.chunks, coordinates, display
 
 
 @dataclass
@@ -91,7 +95,7 @@ class Kind:
     def fits(self, threads: int, limit: int) -> bool:
         """Whether an image a thread fits the memory, with all that its stages find."""
         job = self.job
-        voxels = max(int(np.prod(node.shape)) for node in job.work.nodes)
+        voxels = max(int(np.prod(node.shape)) for node in every_node(job.work.nodes) if node.shape)  # the source, too
         held = 3.0 * max(node.dtype.itemsize for node in job.work.nodes)
         for stage in job.work.every_stage():
             held += stage.workspace + sum(stage.writes(step) for step in stage.steps)
