@@ -238,7 +238,7 @@ def _cut(image: Any, layout: Layout) -> Cut:
     comes out of it too. Pages that are decoded whole make flat chunks where none are asked for: a cube of chunks would
     have every page decoded again for each of them.
     """
-    from bigbia.run.writing import CHUNK as USUAL
+    from bigbia.run.output import CHUNK as USUAL
 
     space = hyperstack.spatial_axes(image)
     shape = [image.shape[a] for a in space]

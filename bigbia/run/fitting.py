@@ -12,8 +12,8 @@ from bigbia.graph.reading import consumers_first
 from bigbia.graph.regions import Store
 from bigbia.run.admission import fitting_block
 from bigbia.run.memory import predicted, stages_for
+from bigbia.run.output import CHUNK
 from bigbia.run.pipeline import INPUT, Pipeline
-from bigbia.run.writing import CHUNK
 
 
 def fitted(

@@ -24,9 +24,9 @@ from bigbia.run import pipeline_file
 from bigbia.run.admission import Admission, admit
 from bigbia.run.execute import memory_of
 from bigbia.run.fingerprint import inputs_of, missing_chunks, versions
+from bigbia.run.output import Output, output_of
 from bigbia.run.showing import display_of, shown_as
 from bigbia.run.work import Work
-from bigbia.run.writing import Output, output_of
 
 DEFAULT_LAYOUT = {
     "version": "0.5",

@@ -38,8 +38,8 @@ from bigbia.run.ledger import (
     root_of,
     write_json,
 )
+from bigbia.run.output import Output, layout_at
 from bigbia.run.sessions import empty
-from bigbia.run.writing import Output, layout_at
 
 MANIFEST = f"{FOLDER}/manifest.json"
 

@@ -25,9 +25,9 @@ from bigbia.io import durable
 from bigbia.io.durable import intact
 from bigbia.run.contract import Run
 from bigbia.run.ledger import FOLDER, Entry, Lines, all_intact, checked, entries_at, ledger_folder, read_json
+from bigbia.run.output import Output, layout_at
 from bigbia.run.publishing import Files, find_array, read_manifest
 from bigbia.run.work import Work
-from bigbia.run.writing import Output, layout_at
 
 KEPT = f"{FOLDER}/kept"
 FREE = 16 << 20  # bytes that are kept of stages in any case, with "auto"

@@ -16,7 +16,7 @@ from bigbia.run.ledger import FOLDER
 
 if TYPE_CHECKING:
     from bigbia.run.contract import Run
-    from bigbia.run.writing import Output
+    from bigbia.run.output import Output
 
 MASK: Window = (0.0, 1.0)
 

@@ -21,9 +21,9 @@ from bigbia.graph.stages import Left, Stage
 from bigbia.graph.table import Part
 from bigbia.run.contract import Run
 from bigbia.run.ledger import Entry, all_intact
+from bigbia.run.output import Output
 from bigbia.run.reuse import Earlier, link
 from bigbia.run.work import Work
-from bigbia.run.writing import Output
 
 
 @dataclass

@@ -11,7 +11,8 @@ from bigbia.graph.regions import Node
 from bigbia.graph.stages import Stage, stages_of
 from bigbia.graph.table import Part
 from bigbia.run.contract import Run
-from bigbia.run.writing import Output, Rider, written_together
+from bigbia.run.output import Output
+from bigbia.run.writing import Rider, written_together
 
 
 @dataclass
