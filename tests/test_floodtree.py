@@ -59,7 +59,7 @@ def check_random_cases(monkeypatch, count, seed):
 
 
 def test_random_cases(monkeypatch):
-    check_random_cases(monkeypatch, 30, 0)
+    check_random_cases(monkeypatch, 15, 0)
 
 
 @pytest.mark.slow

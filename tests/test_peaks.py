@@ -122,7 +122,7 @@ quietly = pytest.mark.filterwarnings("ignore")  # of footprints of one voxel, wh
 
 @quietly
 def test_random_cases():
-    check_random_cases(30, 0)
+    check_random_cases(15, 0)
 
 
 @quietly
