@@ -172,6 +172,17 @@ def test_a_holder_elsewhere_counts_while_it_shows_signs_of_life(tmp_path):
         pass
 
 
+def test_files_that_were_packed_otherwise_are_not_taken_over(image, tmp_path, work, monkeypatch):
+    run(image, tmp_path / "out.zarr")
+    work.clear()
+    run(image, tmp_path / "out.zarr", overwrite=True)
+    assert not sum(done for *_, done, _ in work)
+    monkeypatch.setattr("bigbia.run.fingerprint.ENCODING", "another")
+    monkeypatch.setitem(dask.config.config["bigbia"], "scratch", str(tmp_path / "scratch"))  # nothing is known there
+    run(image, tmp_path / "out.zarr", overwrite=True)
+    assert sum(done for _, step, done, _ in work if step == "write") == 2 * 3 * 4
+
+
 def test_a_damaged_file_is_found_and_only_its_block_made_again(image, tmp_path, work):
     out = run(image, tmp_path / "out.zarr")
     before = root(out)

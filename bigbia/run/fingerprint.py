@@ -23,12 +23,14 @@ from bigbia.graph.regions import Live, Node, Store
 from bigbia.graph.stages import stages_of
 
 LIBRARIES = ("numpy", "scipy", "scikit-image", "numba", "zarr", "numcodecs", "pyarrow")
+ENCODING = "2"  # how voxels become files (`io/ome_zarr.py`); another one's files are not taken over. 2: Blosc
 SHOWN = 4  # differences named in a message
 
 
 def versions() -> dict[str, str]:
     """bigbia, Python and the libraries that compute or encode."""
     found = {"bigbia": sys.modules["bigbia"].__version__, "python": ".".join(platform.python_version_tuple()[:2])}
+    found["encoding"] = ENCODING
     return found | {name: _version(name) for name in LIBRARIES}
 
 
