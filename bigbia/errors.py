@@ -72,3 +72,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean {close[0]!r}?"
     return "known: " + (", ".join(known) if known else "none")
+
+
+def reason(error: BaseException) -> str:
+    """What another package's error says, in one line that ends."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +22,8 @@ DEPTH = 8  # folders from an array up to the outermost one of its store
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "http": "aiohttp", "https": "aiohttp"}  # by protocol
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)  # nonblock: a pipe would wait for its other end
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+
+Files = list[tuple[str, int, str]]  # name, size, time
 
 
 class Place:
@@ -276,6 +278,15 @@ def _small(data: bytes, where: str) -> bytes:
 def stamp_of(found: Mapping[str, Any]) -> str:
     keys = ("etag", "ETag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "modified", "created")
     return "|".join(str(found[key]) for key in keys if found.get(key) is not None)
+
+
+def stats(names: Sequence[str], place: Place) -> Files:
+    """Name, size and time of files. Empty where a server does not tell."""
+    if not place.local:
+        found = place.stat()
+        return [] if found is None else [(place.url, *found)]
+    with storage_errors(place.url):
+        return [(name, found.st_size, str(found.st_mtime_ns)) for name in names for found in [os.stat(name)]]
 
 
 class storage_errors:

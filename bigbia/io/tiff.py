@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from bigbia.errors import BigbiaError, InputError, MissingExtraError, ParameterError, StorageError
+from bigbia.errors import BigbiaError, InputError, MissingExtraError, ParameterError, StorageError, reason
 from bigbia.graph.boxes import Box, describe, shape_of, slices
 from bigbia.io.found import scene_number
-from bigbia.io.places import Place, storage_errors
+from bigbia.io.places import Place, stats, storage_errors
 from bigbia.io.tiff_guard import check_extent, check_ome, check_segments, guard, whole_chain
 from bigbia.io.tiff_says import TiffInfo, known_axes, scene_names, what_it_says
 from bigbia.io.zarr_layout import MAX_BYTES, check_dtype, check_shape
@@ -70,7 +70,7 @@ def open_tiff(
     except OSError as error:
         raise StorageError(f"{place}: cannot be read: {error.strerror or error}") from None
     except Exception as error:  # tifffile raises whatever its parsing of a damaged file led to
-        raise InputError(f"{place}: is not a TIFF file that can be read: {_reason(error)}") from None
+        raise InputError(f"{place}: is not a TIFF file that can be read: {reason(error)}") from None
 
 
 def _opened(place: Place) -> Any:
@@ -163,7 +163,7 @@ class TiffSource:
 
     def _check_unchanged(self) -> None:
         """What was planned for one file must not be read from another that took its place."""
-        if self.files and _stats([name for name, *_ in self.files], self.place) != self.files:
+        if self.files and stats([name for name, *_ in self.files], self.place) != self.files:
             raise InputError(f"{self.place}: has changed since it was opened: open it again")
 
     def close(self) -> None:
@@ -193,7 +193,7 @@ class TiffSource:
             raise StorageError(f"{self.place}: cannot be read: {error.strerror or error}") from None
         except Exception as error:
             raise InputError(
-                f"{self.place}: {describe(box, self.axes)} cannot be decoded: {_reason(error)}: the file is damaged, "
+                f"{self.place}: {describe(box, self.axes)} cannot be decoded: {reason(error)}: the file is damaged, "
                 "restore it"
             ) from None
 
@@ -254,10 +254,6 @@ class TiffSource:
         return self.missing, math.prod(-(-n // c) for n, c in zip(self.shape, self.chunks))
 
 
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
 def _check_codec(page: Any, place: Place) -> None:
     import tifffile
 
@@ -293,12 +289,4 @@ def _files(place: Place, series: Any) -> list[tuple[str, int, str]]:
     names = [place.url]
     if series.is_multifile:
         names = sorted({page.parent.filehandle.path for page in series if page is not None})
-    return _stats(names, place)
-
-
-def _stats(names: list[str], place: Place) -> list[tuple[str, int, str]]:
-    if not place.local:
-        found = place.stat()
-        return [] if found is None else [(place.url, *found)]
-    with storage_errors(place.url):
-        return [(name, found.st_size, str(found.st_mtime_ns)) for name in names for found in [os.stat(name)]]
+    return stats(names, place)

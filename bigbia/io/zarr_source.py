@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from bigbia.errors import BigbiaError, InputError, StorageError
+from bigbia.errors import BigbiaError, InputError, StorageError, reason
 from bigbia.graph.boxes import Box, describe, shape_of, slices
 from bigbia.io.chunks import ABSENT, Decoder, Shards, decoder_of
 from bigbia.io.codecs import Guard, check_codecs, guarded
@@ -58,7 +58,7 @@ class ZarrSource:
             try:  # what zarr cannot read is refused here, not in the thousandth task
                 fill = self._array.fill_value
             except Exception as error:
-                raise InputError(f"{self.place}: zarr cannot open it: {_reason(error)}") from None
+                raise InputError(f"{self.place}: zarr cannot open it: {reason(error)}") from None
             self.fill = self.dtype.type(0 if fill is None else fill)
         self.token = _token(node, self.on_missing)
 
@@ -178,11 +178,9 @@ class ZarrSource:
                     self._array[slices(self.layout.box(index))]
                 except Exception as one:
                     if isinstance(one, OSError):
-                        raise StorageError(f"{self.place}: chunk {self.layout.key(index)}: {_reason(one)}") from None
+                        raise StorageError(f"{self.place}: chunk {self.layout.key(index)}: {reason(one)}") from None
                     raise self._damaged(index, one) from None
-            raise StorageError(
-                f"{self.place}: {describe(box, self.axes)} could not be read: {_reason(error)}"
-            ) from None
+            raise StorageError(f"{self.place}: {describe(box, self.axes)} could not be read: {reason(error)}") from None
         return np.ascontiguousarray(found, dtype=self.dtype)
 
     def _missing(self, index: tuple[int, ...]) -> None:
@@ -205,7 +203,7 @@ class ZarrSource:
     def _damaged(self, index: tuple[int, ...], error: Exception) -> InputError:
         return InputError(
             f"{self.place}: chunk {self.layout.key(index)} ({describe(self.layout.box(index), self.axes)}) cannot be "
-            f"decoded: {_reason(error)}: the file is damaged, restore it"
+            f"decoded: {reason(error)}: the file is damaged, restore it"
         )
 
     def missing_chunks(self) -> tuple[int | None, int]:
@@ -225,10 +223,6 @@ def _fill_value(value: Any, dtype: np.dtype) -> Any:
     except (TypeError, ValueError, OverflowError):
         return None
     return fill if value is None or fill == value or (fill != fill and value != value) else None
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _token(node: ZarrNode, on_missing: str) -> str:

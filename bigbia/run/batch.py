@@ -35,9 +35,10 @@ from bigbia.graph.regions import Store
 from bigbia.io.durable import storage_errors, sync_folder, sync_tree
 from bigbia.run.batch_inputs import Input
 from bigbia.run.fingerprint import every_node, without_tokens
+from bigbia.run.inputs import absolute
 from bigbia.run.job import Job
 from bigbia.run.ledger import FOLDER, read_json, write_json
-from bigbia.run.partial import check_target, led, partial_of
+from bigbia.run.partial import check_target, exchange, led, partial_of
 from bigbia.run.publishing import read_manifest
 from bigbia.run.recipe import Recipe
 from bigbia.run.save import run_job
@@ -259,7 +260,7 @@ class _Work:
                 raise RunError(f"{final}: exists, made in another way; choose another place, or pass --overwrite")
             check_target(final, True)
         new = self.batch.folder / NEW / final.name
-        made = kind.make(source, parts, {**kind.job.origin, "input": _place(image.input)}, final.name, new)
+        made = kind.make(source, parts, {**kind.job.origin, "input": absolute(image.input)}, final.name, new)
         image.seconds = round(time.perf_counter() - start, 4)
         return made
 
@@ -284,13 +285,12 @@ class _Work:
             _to_the_disk([made.folder for _, made in ready], self.batch.folder)
             for image, made in ready:
                 final = Path(image.output)
+                if final.exists() and exchange(made.folder, final):
+                    shutil.rmtree(made.folder)  # what was replaced
+                    continue
                 if final.exists():
-                    old = self.batch.folder / NEW / f"{final.name}.old"
-                    os.rename(final, old)
-                    os.rename(made.folder, final)
-                    shutil.rmtree(old)
-                else:
-                    os.rename(made.folder, final)
+                    shutil.rmtree(final)
+                os.rename(made.folder, final)
             sync_folder(self.batch.folder)
         for image, made in ready:
             image.state, image.rows = "done", made.rows
@@ -324,10 +324,6 @@ def _only_source(image: Any) -> Any:
     from bigbia.graph.lazy import lazy
 
     return next(n.source for n in every_node([lazy(image, "input").node]) if isinstance(n, Store))
-
-
-def _place(path: str) -> str:
-    return path if "://" in path else str(Path(path).resolve())
 
 
 def _parts_of(job: Job, output: Path) -> dict[str, Any]:

@@ -17,16 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from bigbia import config, hyperstack
-from bigbia.errors import BigbiaError, BigbiaWarning, InputError, ParameterError, RunError, nearest
+from bigbia.errors import BigbiaWarning, InputError, ParameterError, RunError, nearest
 from bigbia.graph.cache import RESERVED
 from bigbia.graph.dask import node_of
 from bigbia.graph.reading import consumers_first
 from bigbia.graph.regions import Store
 from bigbia.io.tables import SUFFIXES, read_table, write_table
 from bigbia.io.tiff_write import is_tiff_name
-from bigbia.run.inputs import open_input, sizes
-from bigbia.run.ledger import FOLDER, read_json
-from bigbia.run.partial import partial_of
+from bigbia.run.inputs import absolute, open_input, sizes
+from bigbia.run.pipeline_run import block_of_stopped
 
 ENDINGS = "OME-Zarr .zarr; TIFF .tif, .tiff, .ome.tif; tables .csv, .parquet"
 SLAB = 32 << 20  # bytes of a block at most, where its unit is not larger
@@ -180,14 +179,14 @@ def _zarr(
         raise InputError(f"{source}: {image.dtype} voxels are no labels: leave out --labels")
     cut = _cut(image, layout)
     if words.get("block", "auto") == "auto":
-        words["block"] = (None if how["restart"] else _stopped(target)) or ",".join(map(str, cut.block))
+        stopped = block_of_stopped(str(target), {"block": "auto", **how})
+        words["block"] = ",".join(map(str, cut.block)) if stopped == "auto" else stopped
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BigbiaWarning)  # what is to be said about the input has been said
             image = _opened(source, words)
     name = _label_name(source)
     saved: dict[str, Any] = {"labels": {name: "image"}} if layout.labels else {"image": "image"}
     plan = Pipeline.of({"bigbia": 1, "steps": {"image": "input"}, "save": saved}, "convert")
-    place = source if "://" in source else str(Path(source).resolve())
     return save(
         target,
         None if layout.labels else image,
@@ -201,7 +200,7 @@ def _zarr(
         scheduler=running[0],
         progress=running[1],
         pipeline=plan.text,
-        origin={"input": place, "options": {k: v for k, v in words.items() if v is not None}},
+        origin={"input": absolute(source), "options": {k: v for k, v in words.items() if v is not None}},
     )
 
 
@@ -211,15 +210,6 @@ def _label_name(source: str) -> str:
     for ending in (".tif", ".tiff", ".zarr", ".h5", ".hdf5", ".n5", ".czi", ".nd2", ".lif", ".ome"):
         name = name.removesuffix(ending)
     return name.lstrip(".") or "labels"
-
-
-def _stopped(target: Path) -> str | None:
-    """The block of the run that was stopped at the target: another would be another run."""
-    try:
-        record = read_json(partial_of(target) / FOLDER / "run.json") or {}
-    except BigbiaError:
-        return None
-    return ((record.get("origin") or {}).get("options") or {}).get("block")
 
 
 @dataclass(frozen=True)

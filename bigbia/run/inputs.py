@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from bigbia.errors import ParameterError, nearest
@@ -47,6 +48,11 @@ def open_input(
     image = image if region is None else cut(image, region)
     image.encoding["block"] = chosen  # "auto" depends on the memory of the moment
     return image
+
+
+def absolute(path: str) -> str:
+    """An input's place as it is remembered: another process may be at home in another folder."""
+    return path if "://" in path else str(Path(path).resolve())
 
 
 def parse_block(text: str) -> Any:

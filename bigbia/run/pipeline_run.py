@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bigbia.errors import BigbiaError, ParameterError, nearest
-from bigbia.run.inputs import OPENING, open_input
+from bigbia.run.inputs import OPENING, absolute, open_input
 from bigbia.run.pipeline import Pipeline
 
 SETTINGS = ("memory", "threads", "integrity", "keep", "insecure")
@@ -135,8 +135,7 @@ def built(plan: Pipeline, path: str, options: Mapping[str, Any]) -> dict[str, An
 
 def origin(path: str, image: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """Where the input is and how it was opened: the block too, which is chosen by the memory of this moment."""
-    place = path if "://" in path else str(Path(path).resolve())
-    return {"input": place, "options": {**{k: options[k] for k in OPENING}, "block": image.encoding["block"]}}
+    return {"input": absolute(path), "options": {**{k: options[k] for k in OPENING}, "block": image.encoding["block"]}}
 
 
 def block_of_stopped(output: str, options: Mapping[str, Any]) -> str:

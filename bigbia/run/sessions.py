@@ -40,7 +40,7 @@ def running(
             empty(root)
         _sweep(root)
         run = Run(root, final, parts, allow_missing, known or _new(parts, resumable))
-        run.record["sessions"].append(_session())
+        run.record["sessions"].append(session())
         run.restarted = _restarted(run.record["sessions"])
         write_json(root / FOLDER / "run.json", run.record)
         try:
@@ -66,7 +66,7 @@ def _new(parts: Mapping[str, Any], resumable: bool) -> dict[str, Any]:
     }
 
 
-def _session() -> dict[str, Any]:
+def session() -> dict[str, Any]:
     import socket
 
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,8 +71,7 @@ def _read_as_it_is(node: Node) -> bool:
 
 def show(run: Run, output: Output) -> None:
     """Take the windows that are not known of the coarsest level, into the metadata that the run holds back."""
-    shown = output.shown
-    if shown is None or all(shown.windows):
+    if not takes_windows(output):
         return
     axes = tuple(map(str, output.array.dims))
     try:
@@ -81,13 +80,25 @@ def show(run: Run, output: Output) -> None:
         raise StorageError(
             f"{run.root / output.names()[-1]}: cannot be read back: {' '.join(str(error).split())}; run again"
         ) from None
-    windows = [new if known is None else None for new, known in zip(found, shown.windows)]
-    name = "zarr.json" if output.version == "0.5" else ".zattrs"
-    path = run.root / FOLDER / "held" / output.place / name
+    path = run.root / FOLDER / "held" / group_document(output)
     with storage_errors(path):
-        document = json.loads(path.read_bytes())
-        if output.version == "0.5":
-            document["attributes"] = with_windows(document["attributes"], windows)
-        else:
-            document = with_windows(document, windows)
-        replace(path, json.dumps(document, indent=2).encode())
+        replace(path, json.dumps(shown_in(json.loads(path.read_bytes()), output, found), indent=2).encode())
+
+
+def takes_windows(output: Output) -> bool:
+    """Whether there are windows that are only known from the voxels."""
+    return output.shown is not None and not all(output.shown.windows)
+
+
+def group_document(output: Output) -> str:
+    """The document of an image's group, by its name in the output."""
+    return f"{output.place}/{'zarr.json' if output.version == '0.5' else '.zattrs'}".lstrip("/")
+
+
+def shown_in(document: dict[str, Any], output: Output, found: Sequence[tuple[Window, Window]]) -> dict[str, Any]:
+    """The document of an image's group with the windows that were not known before."""
+    known = output.shown.windows if output.shown is not None else ()
+    windows = [new if before is None else None for new, before in zip(found, known)]
+    if output.version == "0.5":
+        return {**document, "attributes": with_windows(document["attributes"], windows)}
+    return with_windows(document, windows)

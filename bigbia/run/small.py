@@ -26,7 +26,7 @@ from bigbia.graph.boxes import slices, whole
 from bigbia.graph.journal import Written, digest
 from bigbia.graph.reading import read_together
 from bigbia.graph.regions import Store
-from bigbia.io.display import windows_of, with_windows
+from bigbia.io.display import windows_of
 from bigbia.io.encoding import Encoder
 from bigbia.io.places import Place
 from bigbia.io.zarr_layout import Layout, ZarrNode
@@ -36,7 +36,8 @@ from bigbia.run.fingerprint import every_node, fingerprint, has_live, without_to
 from bigbia.run.job import Job
 from bigbia.run.ledger import FOLDER, Entry, Total
 from bigbia.run.publishing import MANIFEST, signed
-from bigbia.run.sessions import _session
+from bigbia.run.sessions import session
+from bigbia.run.showing import group_document, shown_in, takes_windows
 from bigbia.run.tasks import peak_memory, told, worker
 
 VOXELS = 1 << 24  # an image of more is cut into blocks, which all threads share
@@ -88,7 +89,9 @@ class Kind:
             return None
         with job.described(final) as folder:
             parts = job.fingerprint()
-            documents, plain = _documents(folder, final.name, [_group(o) for o in job.outputs if _takes_windows(o)])
+            documents, plain = _documents(
+                folder, final.name, [group_document(o) for o in job.outputs if takes_windows(o)]
+            )
             levels = [[(name, *_encoding(plain, name)) for name in output.names()] for output in job.outputs]
         return cls(job, stores[0].token, without_tokens(parts), final.name, documents, plain, levels)
 
@@ -121,7 +124,10 @@ class Kind:
         documents = {where: _renamed(self.documents[where], self.name, name) for where in self.documents}
         for output, levels, image in zip(work.outputs, self.levels, images):
             last = writer.image(output, levels, image)
-            _show(documents, output, last)
+            if takes_windows(output):
+                where = group_document(output)
+                found = windows_of(last, tuple(map(str, output.array.dims)))
+                documents[where] = shown_in(documents[where], output, found)
         frames = self._frames(work, stages)
         for table in self.job.graphs:
             about = {**table_metadata(self.job, table, parts), "image": named(str(origin["input"]))}
@@ -163,7 +169,7 @@ class Kind:
             "fingerprint": fingerprint(parts),
             "resumable": True,
             "parts": parts,
-            "sessions": [{**_session(), "began": began, "ended": time.time()}],
+            "sessions": [{**session(), "began": began, "ended": time.time()}],
             "origin": origin,
             "layout": self.job.layout,
             "times": {},
@@ -226,15 +232,6 @@ def _documents(folder: Path, name: str, varying: Sequence[str]) -> tuple[dict[st
     return documents, plain
 
 
-def _group(output: Any) -> str:
-    """The document of an image's group."""
-    return f"{output.place}/{'zarr.json' if output.version == '0.5' else '.zattrs'}".lstrip("/")
-
-
-def _takes_windows(output: Any) -> bool:
-    return output.shown is not None and not all(output.shown.windows)
-
-
 def _encoding(plain: Mapping[str, bytes], array: str) -> tuple[Encoder, Layout]:
     raw = plain.get(f"{array}/zarr.json") or plain[f"{array}/.zarray"]
     meta = json.loads(raw)
@@ -248,19 +245,6 @@ def _renamed(document: Any, old: str, new: str) -> Any:
     if isinstance(document, list):
         return [_renamed(value, old, new) for value in document]
     return new if document == old else document
-
-
-def _show(documents: dict[str, Any], output: Any, last: np.ndarray) -> None:
-    """Windows that are taken of the voxels, as `showing.show` takes them."""
-    if not _takes_windows(output):
-        return
-    found = windows_of(last, tuple(map(str, output.array.dims)))
-    windows = [new if known is None else None for new, known in zip(found, output.shown.windows)]
-    name = _group(output)
-    if output.version == "0.5":
-        documents[name]["attributes"] = with_windows(documents[name]["attributes"], windows)
-    else:
-        documents[name] = with_windows(documents[name], windows)
 
 
 class _Writer:

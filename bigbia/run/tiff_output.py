@@ -10,8 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bigbia import config, hyperstack
 from bigbia.errors import BigbiaWarning, InputError, ParameterError
 from bigbia.graph.boxes import Grid, Index, volume
@@ -180,6 +178,6 @@ def grown(
     for axis in along:
         while now[axis] < shape[axis]:
             now[axis] = min(shape[axis], now[axis] * 2)
-            if math.prod(now) * np.dtype(f"V{itemsize}").itemsize > most:
+            if math.prod(now) * itemsize > most:
                 return
             yield tuple(now)

@@ -11,22 +11,22 @@ import hashlib
 import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from bigbia.errors import BigbiaError, InputError, MissingExtraError, ParameterError, StorageError, nearest
+from bigbia.errors import BigbiaError, InputError, MissingExtraError, ParameterError, StorageError, nearest, reason
 from bigbia.graph.boxes import Box, describe, shape_of
-from bigbia.io.places import Place, shown, storage_errors
+from bigbia.hyperstack import SPACE
+from bigbia.io.places import Files, Place, shown, stats
 from bigbia.io.zarr_layout import MAX_BYTES, MAX_CHUNK_BYTES, check_dtype, check_shape
-from bigbia.units import rounded
+from bigbia.units import LENGTHS, TIMES, convert, rounded
 
 PIECE = 1 << 20  # bytes that are read at once where a format has no chunks
 FEW = 8  # names that a message lists
 _SAMPLES = {3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}
-Files = list[tuple[str, int, str]]
 
 
 class ForeignSource:
@@ -166,6 +166,23 @@ class Told:
         known = self.names and len(set(self.names)) == len(self.names) and set(self.names) <= set("tczyx")
         return self.names if known else None
 
+    def in_one_unit(self, units: Mapping[str, str | None]) -> None:
+        """One unit for all axes of space, that of the last one; sizes in something else go where others have one."""
+        lengths = {a: u for a in "xyz" if a in self.sizes and (u := units.get(a)) in LENGTHS}
+        self.unit = next(iter(lengths.values()), None)
+        for axis in [a for a in self.sizes if a in SPACE]:
+            if self.unit and axis in lengths:
+                self.sizes[axis] = convert(self.sizes[axis], str(lengths[axis]), self.unit)
+                if axis in self.origin:
+                    start = self.origin[axis]  # a length has no sign
+                    self.origin[axis] = rounded(
+                        math.copysign(convert(abs(start), str(lengths[axis]), self.unit), start)
+                    )
+            elif self.unit:
+                del self.sizes[axis]
+        if "t" in self.sizes and units.get("t") in TIMES:
+            self.time_unit = units["t"]
+
 
 def found_of(place: Place, kind: str, source: Any, told: Told, name: str, scenes: Sequence[str] = ()) -> Any:
     """What `found` hands back."""
@@ -259,19 +276,6 @@ class reading:
         raise InputError(
             f"{self.place}: cannot be read as {self.format}: {reason(error)}: it is cut off or damaged: restore it, or copy it again"
         ) from None
-
-
-def reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def stats(names: Sequence[str], place: Place) -> Files:
-    """Name, size and time of files. Empty where a server does not tell."""
-    if not place.local:
-        found = place.stat()
-        return [] if found is None else [(place.url, *found)]
-    with storage_errors(place.url):
-        return [(name, found.st_size, str(found.st_mtime_ns)) for name in names for found in [os.stat(name)]]
 
 
 def stem(place: Place, *suffixes: str) -> str:

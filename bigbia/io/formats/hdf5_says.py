@@ -17,7 +17,7 @@ import numpy as np
 
 from bigbia.io.formats.base import Told, axis_name, positive
 from bigbia.io.places import brief
-from bigbia.units import LENGTHS, TIMES, convert, unit_name
+from bigbia.units import unit_name
 
 _LONGEST = 1 << 22  # coordinates along an axis that are read
 
@@ -52,7 +52,7 @@ def told_by(data: Any) -> Told:
         if names and len(names) == count and not told.names:
             told.names, told.sizes, units = tuple(names), sizes, own
     _sizes(data, told, units)
-    _one_unit(told, units)
+    told.in_one_unit(units)
     return told
 
 
@@ -153,16 +153,3 @@ def _unit(data: Any) -> str | None:
     said = attribute(data, "units") or attribute(data, "unit")
     word = said[-1] if isinstance(said, list) and said else said
     return unit_name(word) if isinstance(word, str) else None
-
-
-def _one_unit(told: Told, units: dict[str, str | None]) -> None:
-    """One unit for all axes of space: that of the last one; sizes without one go where others have one."""
-    lengths = {a: u for a in "xyz" if a in told.sizes and (u := units.get(a)) in LENGTHS}
-    told.unit = next(iter(lengths.values()), None)
-    for axis in [a for a in told.sizes if a in "zyx"]:
-        if told.unit and axis in lengths:
-            told.sizes[axis] = convert(told.sizes[axis], str(lengths[axis]), told.unit)
-        elif told.unit:
-            del told.sizes[axis]
-    if "t" in told.sizes and units.get("t") in TIMES:
-        told.time_unit = units["t"]

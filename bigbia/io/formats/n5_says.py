@@ -11,12 +11,11 @@ axistags                         JSON of vigra, the slowest first (ilastik)
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bigbia.io.formats.base import Told, axis_name, positive
-from bigbia.units import LENGTHS, TIMES, convert, rounded, unit_name
+from bigbia.units import rounded, unit_name
 
 Said = Mapping[str, Any]
 
@@ -44,7 +43,9 @@ def told_by(own: Said, base: Said, groups: Sequence[Said], level: int, name: str
     told.shrink = {a: f for a, f in zip(told.names, factors) if a in "zyx"}
     told.sizes = {a: s for a, s in zip(told.names, sizes) if s}
     by_axis = dict(zip(told.names, units))
-    _one_unit(told, by_axis)
+    told.in_one_unit(by_axis)
+    if told.time_unit is None:
+        told.sizes.pop("t", None)
     if transform is None:
         # A voxel of a coarser level stands in the middle of those it was made of.
         told.origin = {
@@ -141,23 +142,3 @@ def _sizes(
             sizes = found if of_level else [s and rounded(s * f) for s, f in zip(found, factors)]
             return sizes, [unit_name(w) if isinstance(w, str) else None for w in words]
     return [], []
-
-
-def _one_unit(told: Told, units: Mapping[str, str | None]) -> None:
-    """One unit for all axes of space; sizes in something else go."""
-    lengths = {a: u for a in "xyz" if a in told.sizes and (u := units.get(a)) in LENGTHS}
-    told.unit = next(iter(lengths.values()), None)
-    for axis in [a for a in told.sizes if a in "zyx"]:
-        if told.unit and axis in lengths:
-            told.sizes[axis] = convert(told.sizes[axis], str(lengths[axis]), told.unit)
-            if axis in told.origin:
-                told.origin[axis] = rounded(
-                    math.copysign(convert(abs(told.origin[axis]), str(lengths[axis]), told.unit), told.origin[axis])
-                )
-        elif told.unit:
-            del told.sizes[axis]
-    if "t" in told.sizes:
-        if units.get("t") in TIMES:
-            told.time_unit = units["t"]
-        else:
-            del told.sizes["t"]
